@@ -1,0 +1,93 @@
+"""The errors that domains and model registry raise. No HTTP in here: `app.api.problems` maps kinds to statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class AppError(Exception):
+    """Base of every error that a caller may be told about.
+
+    The message is shown to the caller. It says what was found, what was expected and how to mend it, and it holds no
+    path of this machine and no copy of a large or hostile input.
+
+    Attributes:
+        kind: stable slug, part of the public interface (the last part of a problem's ``type``).
+        title: one short line, the same for every error of this kind.
+        details: further JSON-ready members for the answer, e.g. ``{"available": ["stable", "3"]}``.
+    """
+
+    kind: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "The service failed"
+
+    def __init__(self, message: str, *, details: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.details: dict[str, object] = dict(details or {})
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class InvalidInput(AppError):
+    """Values that are well formed and make no sense: a sigma below zero, a final calibration before the initial one."""
+
+    kind = "invalid-input"
+    title = "The input is not valid"
+
+
+class UnsupportedFormat(AppError):
+    """A file or a body in a format that nothing here reads."""
+
+    kind = "unsupported-format"
+    title = "The format is not supported"
+
+
+class TooLarge(AppError):
+    """An input beyond a limit of this service; the message names the limit."""
+
+    kind = "too-large"
+    title = "The input is too large"
+
+
+class NotFound(AppError):
+    """A model, version or alias that does not exist; the details list those that do."""
+
+    kind = "not-found"
+    title = "There is no such thing here"
+
+
+class NotAcceptable(AppError):
+    """No representation that the caller accepts; the details list those that exist."""
+
+    kind = "not-acceptable"
+    title = "No acceptable representation"
+
+
+class Conflict(AppError):
+    """The request contradicts the present state: an existing version, a concurrent writer."""
+
+    kind = "conflict"
+    title = "The request conflicts with the present state"
+
+
+class ModelRefused(AppError):
+    """A model folder that fails a check: digest, manifest, forbidden pickle, unsafe layer, a link or path out of it."""
+
+    kind = "model-refused"
+    title = "The model was refused"
+
+
+class ModelUnavailable(AppError):
+    """A model that exists and is not loaded: it is still warming up, or it was refused."""
+
+    kind = "model-unavailable"
+    title = "The model is not available"
+
+
+class ModelOutputInvalid(AppError):
+    """A model that answered with NaN, an infinity or the wrong shape."""
+
+    kind = "model-output-invalid"
+    title = "The model gave an invalid answer"
