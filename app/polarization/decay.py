@@ -1,0 +1,228 @@
+"""3He physics: how a spin filter's neutron polarization falls between two calibrations.
+
+A cell's 3He polarization decays as exp(-t/T1). Its opacity phi is proportional to it, and the cell polarizes (or
+analyses) neutrons with the efficiency tanh(phi). Hence ln(phi) is a straight line in time, and two measured
+polarizations fix the whole curve once the amplitude A (everything that does not decay) is known:
+
+    crystalline set-up, one cell:    P = A tanh(phi)
+    amorphous set-up, two cells:     P = A tanh(phi) tanh(r phi),    r = analyser's opacity / polarizer's opacity
+
+Source of the equations: K. P. Coulter et al., Nucl. Instrum. Methods A 270 (1988) 90; Mantid, *Polarizer efficiency*
+(algorithm HeliumAnalyserEfficiency), which also gives the opacity constant.
+
+A fit that has no answer is data, not an exception: see `DecayFit.beyond_amplitude` and `DecayFit.not_decaying`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+OPACITY_PER_BAR_CM_ANG: Final = 0.0733
+"""Opacity of fully polarized 3He per bar, cm and angstrom (Mantid, HeliumAnalyserEfficiency)."""
+
+SATURATION_MARGIN: Final = 5e-4
+"""P/A is held below 1 - this: there tanh is flat, and counting errors say nothing about the opacity any more."""
+
+SMALLEST_RATIO: Final = 1e-3
+"""P/A is held above this: a filter that polarizes less is empty, and the logarithm of its opacity has no meaning."""
+
+_NEWTON_STEPS: Final = 40
+_NEWTON_TOLERANCE: Final = 1e-13
+
+Array = Float[np.ndarray, "..."]
+"""Any shape; arguments broadcast against each other."""
+
+
+@dataclass(frozen=True)
+class Optics:
+    """What of a set-up does not decay.
+
+    Attributes:
+        amplitude: A, the neutron polarization behind infinitely opaque cells.
+        analyser_ratio: r, opacity of the analyser cell over that of the polarizer; None with one cell.
+    """
+
+    amplitude: float
+    analyser_ratio: float | None = None
+
+
+def he3_polarization(time_s: Array, p0: Array | float, t1_s: Array | float) -> Array:
+    """Give the 3He polarization p0 exp(-t/T1)."""
+    return p0 * np.exp(-np.asarray(time_s) / t1_s)
+
+
+def opacity(
+    *, pressure_bar: Array | float, length_cm: Array | float, wavelength_ang: Array | float, p_he3: Array | float
+) -> Array:
+    """Give phi = 0.0733 p L lambda P_He, dimensionless."""
+    return np.asarray(OPACITY_PER_BAR_CM_ANG * pressure_bar * length_cm * wavelength_ang * p_he3)
+
+
+def neutron_polarization(phi: Array, optics: Optics) -> Array:
+    """Give P = A tanh(phi), times tanh(r phi) where there is an analyser cell."""
+    one_cell = optics.amplitude * np.tanh(phi)
+    return one_cell if optics.analyser_ratio is None else one_cell * np.tanh(optics.analyser_ratio * np.asarray(phi))
+
+
+def polarization_per_log_opacity(phi: Array, optics: Optics) -> Array:
+    """Give dP/d ln(phi), the sensitivity by which errors travel along the curve."""
+    phi = np.asarray(phi)
+    one_cell = phi / np.cosh(phi) ** 2
+    if optics.analyser_ratio is None:
+        return optics.amplitude * one_cell
+    x = optics.analyser_ratio * phi
+    return optics.amplitude * (one_cell * np.tanh(x) + np.tanh(phi) * x / np.cosh(x) ** 2)
+
+
+def opacity_from_polarization(polarization: Array, optics: Optics) -> Array:
+    """Invert `neutron_polarization`: closed form with one cell, Newton's method with two.
+
+    P/A is first held inside [SMALLEST_RATIO, 1 - SATURATION_MARGIN].
+    """
+    efficiency = np.clip(np.asarray(polarization) / optics.amplitude, SMALLEST_RATIO, 1 - SATURATION_MARGIN)
+    if optics.analyser_ratio is None:
+        return np.arctanh(efficiency)
+    return _two_cell_opacity(efficiency, optics.analyser_ratio)
+
+
+def _two_cell_opacity(efficiency: Array, ratio: float) -> Array:
+    """Solve ln tanh(phi) + ln tanh(r phi) = ln(efficiency) for phi.
+
+    As a function of ln(phi) the left side rises and is concave, and tanh(x) <= x puts the start sqrt(efficiency/r) at
+    or left of the root: Newton's iterates climb to the root and never pass it.
+    """
+    unit = Optics(1.0, ratio)
+    phi = np.sqrt(efficiency / ratio)
+    for _ in range(_NEWTON_STEPS):
+        reached = neutron_polarization(phi, unit)
+        step = np.log(efficiency / reached) * reached / polarization_per_log_opacity(phi, unit)
+        phi = phi * np.exp(step)
+        if np.all(np.abs(step) < _NEWTON_TOLERANCE):
+            break
+    return phi
+
+
+@dataclass(frozen=True)
+class DecayFit:
+    """The decay that passes through two anchors. Arrays broadcast over experiments.
+
+    Attributes:
+        initial_s, final_s: times of the anchors [s].
+        log_phi_initial, log_phi_final: ln of the polarizer's opacity at the anchors.
+        rate_per_s: 1/T1; zero or negative where the polarization does not fall.
+        beyond_amplitude: an anchor has P >= A (or P <= 0): its opacity is held at a limit and the curve misses it.
+        not_decaying: the final anchor is not below the initial one: T1 has no value.
+        optics: the set-up's constants that the fit assumed.
+    """
+
+    initial_s: Array
+    final_s: Array
+    log_phi_initial: Array
+    log_phi_final: Array
+    rate_per_s: Array
+    beyond_amplitude: Bool[np.ndarray, "..."]
+    not_decaying: Bool[np.ndarray, "..."]
+    optics: Optics
+
+    @property
+    def t1_s(self) -> Array:
+        """T1 [s], NaN where the polarization does not fall."""
+        return np.divide(1.0, self.rate_per_s, out=np.full_like(self.rate_per_s, np.nan), where=~self.not_decaying)
+
+    def phi(self, time_s: Array) -> Array:
+        """Opacity of the polarizer cell; ln(phi) is linear in time."""
+        return np.exp(self.log_phi_initial - self.rate_per_s * (np.asarray(time_s) - self.initial_s))
+
+    def polarization(self, time_s: Array) -> Array:
+        """Neutron polarization at these times, also outside the anchors."""
+        return neutron_polarization(self.phi(time_s), self.optics)
+
+
+def fit_anchors(
+    *,
+    initial_s: Array | float,
+    p_initial: Array | float,
+    final_s: Array | float,
+    p_final: Array | float,
+    optics: Optics,
+) -> DecayFit:
+    """Find the decay through two measured polarizations. No fit is involved: two unknowns, two equations.
+
+    Args:
+        initial_s, final_s: times of the anchors [s]; where they are equal the rate is 0 and `not_decaying` is set.
+        p_initial, p_final: neutron polarizations there.
+        optics: amplitude and, with two cells, the opacity ratio.
+    """
+    t0, p0, t1, p1 = np.broadcast_arrays(
+        *(np.asarray(a, dtype=float) for a in (initial_s, p_initial, final_s, p_final))
+    )
+    log0, log1 = (np.log(opacity_from_polarization(p, optics)) for p in (p0, p1))
+    span = t1 - t0
+    rate = np.divide(log0 - log1, span, out=np.zeros_like(span), where=span != 0)
+    outside = [(p >= optics.amplitude) | (p <= 0) for p in (p0, p1)]
+    return DecayFit(t0, t1, log0, log1, rate, outside[0] | outside[1], rate <= 0, optics)
+
+
+def anchor_sigma(fit: DecayFit, time_s: Array, sigma_initial: Array | float, sigma_final: Array | float) -> Array:
+    """Propagate the anchors' errors to the curve, to first order.
+
+    With ln(phi) linear in time and s = dP/d ln(phi): dP(t)/dP0 = (1-u) s(t)/s(t0) and dP(t)/dP1 = u s(t)/s(t1), where
+    u = (t-t0)/(t1-t0). At an anchor this is the anchor's own error; outside it grows. Where an anchor is at the
+    saturation of tanh its s is small and the error is large: that is so, a saturated filter tells little about T1.
+    """
+    span = fit.final_s - fit.initial_s
+    u = np.divide(np.asarray(time_s) - fit.initial_s, span, out=np.zeros(np.shape(time_s + span)), where=span != 0)
+    here = polarization_per_log_opacity(fit.phi(time_s), fit.optics)
+    at_initial = polarization_per_log_opacity(np.exp(fit.log_phi_initial), fit.optics)
+    at_final = polarization_per_log_opacity(np.exp(fit.log_phi_final), fit.optics)
+    return np.hypot((1 - u) * here / at_initial * sigma_initial, u * here / at_final * sigma_final)
+
+
+def t1_sigma_s(fit: DecayFit, sigma_initial: Array | float, sigma_final: Array | float) -> Array:
+    """Propagate the anchors' errors to T1 [s]: sigma(T1) = T1^2 sigma(rate). NaN where T1 is."""
+    span = fit.final_s - fit.initial_s
+    log_errors = [
+        sigma / polarization_per_log_opacity(np.exp(log_phi), fit.optics)
+        for sigma, log_phi in ((sigma_initial, fit.log_phi_initial), (sigma_final, fit.log_phi_final))
+    ]
+    return fit.t1_s**2 * np.hypot(*log_errors) / np.where(fit.not_decaying, np.nan, span)
+
+
+def time_until(fit: DecayFit, threshold: Array | float) -> Array:
+    """Give the time [s, on the anchors' clock] at which P falls under a threshold: T1 ln(phi0/phi_x) after the start.
+
+    Smaller than `initial_s` where it has fallen already. NaN where it never does: no decay, or a threshold that is not
+    between 0 and A.
+    """
+    threshold = np.asarray(threshold, dtype=float)
+    asked = (threshold > 0) & (threshold < fit.optics.amplitude)
+    log_phi = np.log(opacity_from_polarization(threshold, fit.optics))
+    return np.where(asked, fit.initial_s + fit.t1_s * (fit.log_phi_initial - log_phi), np.nan)
+
+
+def flipping_ratio(polarization: Array, sigma: Array) -> tuple[Array, Array]:
+    """Give R = (1+P)/(1-P) and its sigma 2 sigma_P/(1-P)^2. Infinite at P = 1, NaN beyond."""
+    p, s = np.asarray(polarization, dtype=float), np.asarray(sigma, dtype=float)
+    rest = np.where(np.abs(p) <= 1, 1 - p, np.nan)
+    with np.errstate(divide="ignore"):
+        return (1 + p) / rest, np.divide(2 * s, rest**2)
+
+
+def polarization_from_flipping_ratio(ratio: Array) -> Array:
+    """Give P = (R-1)/(R+1)."""
+    ratio = np.asarray(ratio, dtype=float)
+    return (ratio - 1) / (ratio + 1)
+
+
+def counting_sigma(polarization: Array, counts: Array) -> Array:
+    """Give sigma_P = sqrt((1-P^2)/N) for N counts in both spin states together (Poisson statistics)."""
+    return np.sqrt((1 - np.asarray(polarization) ** 2) / counts)
+
+
+def counts_from_sigma(polarization: Array, sigma: Array) -> Array:
+    """Give the counts N that a counting error tells of: `counting_sigma` inverted."""
+    return (1 - np.asarray(polarization) ** 2) / np.asarray(sigma) ** 2
