@@ -1,0 +1,5 @@
+"""Entry of `python -m app`."""
+
+from app.cli import main
+
+main()

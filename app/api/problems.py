@@ -1,0 +1,211 @@
+"""Errors at the HTTP edge: every one is an `application/problem+json` (RFC 9457) of a kind in the table below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app import errors
+from app.api.schema import FieldError
+from app.logs import request_id
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "/problems/"
+MAX_ERRORS = 20
+MAX_TEXT = 300
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row of the table of problems.
+
+    Attributes:
+        status: HTTP status of every problem of this kind.
+        title: short line, the same for every occurrence.
+        advice: what the caller can do; the page of the kind and the default detail.
+    """
+
+    status: int
+    title: str
+    advice: str
+
+
+def _of(error: type[errors.AppError], status: int, advice: str) -> tuple[str, Kind]:
+    return error.kind, Kind(status, error.title, advice)
+
+
+KINDS: dict[str, Kind] = dict(
+    [
+        ("malformed-body", Kind(400, "The body cannot be read", "Send a well-formed body in UTF-8 and try again.")),
+        _of(
+            errors.NotFound,
+            404,
+            "Check the address and the names in it; /docs lists the endpoints, /models the models.",
+        ),
+        (
+            "method-not-allowed",
+            Kind(405, "The method is not allowed", "The Allow header lists the methods of this address."),
+        ),
+        _of(errors.NotAcceptable, 406, "Ask for one of the media types that /docs lists for the endpoint."),
+        _of(errors.Conflict, 409, "Read the present state, then decide whether to send the request again."),
+        _of(errors.TooLarge, 413, "Split the request; the limits are settings of the service."),
+        _of(errors.UnsupportedFormat, 415, "Send one of the media types that /docs lists, without Content-Encoding."),
+        _of(errors.InvalidInput, 422, "Correct the fields that `errors` or `detail` name and send the request again."),
+        _of(errors.ModelRefused, 422, "The model folder fails a check that `detail` names; publish it again."),
+        _of(errors.AppError, 500, "Try again; if it happens again, report the request id to whoever runs the service."),
+        _of(errors.ModelOutputInvalid, 500, "Ask another model version; report the request id and the model."),
+        _of(errors.ModelUnavailable, 503, "Wait for /health/ready, or name another version of the model."),
+        (
+            "not-ready",
+            Kind(503, "The service is not ready", "Wait: `waiting_for` lists the models that are not loaded yet."),
+        ),
+    ]
+)
+"""Every kind of problem that the service answers with. Kinds are public: rows are added, never renamed."""
+
+_KIND_OF_STATUS = {400: "malformed-body", 404: "not-found", 405: "method-not-allowed", 406: "not-acceptable",
+                   413: "too-large", 415: "unsupported-format", 422: "invalid-input"}  # fmt: skip
+
+
+def problem(
+    kind: str,
+    detail: str | None = None,
+    *,
+    members: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Build the answer for one problem.
+
+    Args:
+        kind: a key of `KINDS`.
+        detail: what was found, what was expected, how to mend it; the kind's advice when left out.
+        members: further JSON-ready members, such as ``errors``; they cannot replace the standard ones.
+        headers: further HTTP headers.
+    """
+    row = KINDS[kind]
+    current = request_id.get()
+    content: dict[str, object] = dict(members or {})
+    content |= {"type": TYPE_PREFIX + kind, "title": row.title, "status": row.status}
+    content["detail"] = _printable(detail or row.advice, MAX_TEXT * 4)
+    if current is not None:
+        content |= {"instance": f"urn:beamline:request:{current}", "request_id": current}
+    return Response(orjson.dumps(content), row.status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Turn every exception that leaves an endpoint of ``app`` into a problem."""
+    app.add_exception_handler(errors.AppError, _on_app_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(ValidationError, _on_invalid_answer)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+def from_app_error(error: errors.AppError) -> Response:
+    """Answer for an error of a domain or of the registry."""
+    return problem(error.kind, error.message, members=error.details)
+
+
+async def _on_app_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.AppError)  # noqa: S101 - narrows Starlette's handler signature
+    return from_app_error(error)
+
+
+async def _on_invalid_request(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    return from_validation_errors(error.errors())
+
+
+async def _on_invalid_answer(_request: Request, error: Exception) -> Response:
+    """Answer for one of our own models that refused our own values: a NaN from a model, or a programming error."""
+    assert isinstance(error, ValidationError)  # noqa: S101
+    not_finite = any(item["type"] == "finite_number" for item in error.errors(include_url=False, include_input=False))
+    return problem("model-output-invalid" if not_finite else "internal-error")
+
+
+async def _on_http_exception(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    kind = _KIND_OF_STATUS.get(error.status_code, "malformed-body" if error.status_code < 500 else "internal-error")
+    # Of the framework's own texts only those on a body that could not be parsed say more than the advice.
+    detail = error.detail if error.status_code == 400 else None
+    return problem(kind, detail, headers=error.headers)
+
+
+async def _on_unexpected(_request: Request, _error: Exception) -> Response:
+    return problem("internal-error")
+
+
+def from_validation_errors(found: Sequence[Any]) -> Response:
+    """Answer for a request that failed validation: 400 where it is no JSON at all, else 422 with the list of fields.
+
+    Args:
+        found: pydantic's list of errors; of each only ``loc``, ``msg`` and ``type`` are shown, never the input.
+    """
+    if any(item["type"] == "json_invalid" and "surrogate" not in str(item.get("ctx")) for item in found):
+        return problem("malformed-body", "The body is not well-formed JSON in UTF-8, or it is nested too deeply.")
+    shown = [_field_error(item) for item in found[:MAX_ERRORS]]
+    return problem("invalid-input", _summary(shown, len(found)), members={"errors": shown})
+
+
+def _field_error(item: Mapping[str, Any]) -> dict[str, object]:
+    loc = [part if isinstance(part, int) else _printable(str(part), 80) for part in item["loc"]]
+    return FieldError(loc=loc, msg=_printable(str(item["msg"]), MAX_TEXT), type=str(item["type"])).model_dump()
+
+
+def _summary(shown: list[dict[str, Any]], count: int) -> str:
+    first = f"{'.'.join(str(part) for part in shown[0]['loc'])}: {shown[0]['msg']}" if shown else "no reason was given"
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return f"{first}{more}"
+
+
+def _printable(text: str, limit: int) -> str:
+    """Cut a text and escape what cannot be printed or encoded: control characters, lone surrogates."""
+    cut = text if len(text) <= limit else text[:limit] + "…"
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+
+
+def documented(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """Give the ``responses=`` of a route that may answer with these kinds of problem (and always with a 500).
+
+    Raises:
+        KeyError: for a kind that is not in `KINDS`.
+    """
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for kind in sorted({*kinds, "internal-error"}, key=lambda kind: KINDS[kind].status):
+        row = KINDS[kind]
+        content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
+        response = {"description": row.title, "content": {MEDIA_TYPE: content}}
+        entry = by_status.setdefault(row.status, response)
+        entry["content"][MEDIA_TYPE]["examples"][kind] = {"summary": row.title, "value": _example(kind)}
+    return by_status
+
+
+def _example(kind: str) -> dict[str, object]:
+    row = KINDS[kind]
+    example: dict[str, object] = {
+        "type": TYPE_PREFIX + kind,
+        "title": row.title,
+        "status": row.status,
+        "detail": row.advice,
+        "instance": "urn:beamline:request:7f3c0c9e5b7d4f3c8a52",
+        "request_id": "7f3c0c9e5b7d4f3c8a52",
+    }
+    if kind == "invalid-input":
+        example["detail"] = "body.experiments.0.initial.sigma: Input should be greater than 0"
+        loc = ["body", "experiments", 0, "initial", "sigma"]
+        example["errors"] = [{"loc": loc, "msg": "Input should be greater than 0", "type": "greater_than"}]
+    return example
+
+
+BODY = ("malformed-body", "too-large", "unsupported-format", "invalid-input")
+"""Kinds that every endpoint with a body may answer with: ``documented(*BODY, "not-found")``."""

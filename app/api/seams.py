@@ -1,0 +1,52 @@
+"""What the routers get from the application: the model registry and the metrics, through `app.state`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol, cast
+
+from fastapi import Depends, Request
+
+from app.metrics import Metrics
+
+
+class ModelState(Protocol):
+    """One version of one model, as the registry sees it.
+
+    Attributes:
+        state: ``ready`` when it is loaded and has answered a warm-up prediction.
+        reason: why it is not ready, in words for the operator; empty when it is.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def aliases(self) -> Sequence[str]: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class ModelRegistry(Protocol):
+    """The part of `app.model_registry` that the HTTP edge uses."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def status(self) -> Sequence[ModelState]: ...
+    def resolve(self, name: str, ref: str) -> Any: ...
+
+
+# Asynchronous although they await nothing: FastAPI would run a plain function in a thread.
+async def _registry(request: Request) -> ModelRegistry:
+    return cast(ModelRegistry, request.app.state.registry)
+
+
+async def _metrics(request: Request) -> Metrics:
+    return cast(Metrics, request.app.state.metrics)
+
+
+RegistryOf = Annotated[ModelRegistry, Depends(_registry)]
+MetricsOf = Annotated[Metrics, Depends(_metrics)]

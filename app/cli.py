@@ -1,0 +1,85 @@
+"""The command line: `python -m app --help`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from app import __version__
+from app.errors import AppError
+from app.settings import Settings
+
+cli = typer.Typer(
+    name="python -m app",
+    help="Model server for beamlines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run a command; an error that the user can mend is one line, not a traceback."""
+    try:
+        cli()
+    except AppError as error:
+        typer.echo(f"error: {error.message}", err=True)
+        sys.exit(1)
+
+
+@cli.callback()
+def _root() -> None:
+    """Keep `serve` a named command even while it is the only one."""
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default BEAMLINE_HOST or 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; default BEAMLINE_PORT or 8000.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Server processes; default BEAMLINE_WORKERS or 1.")] = None,
+) -> None:
+    """Serve over HTTP. Everything else is set by environment variables, see docs/settings.md."""
+    import uvicorn
+
+    settings = read_settings()
+    count = workers or settings.workers
+    if count > 1:
+        # The workers share their counters through files; the variable must be set before they import the client.
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="beamline-metrics-"))
+    uvicorn.run(
+        "app.main:service",
+        factory=True,
+        host=host or settings.host,
+        port=settings.port if port is None else port,
+        workers=count,
+        # asyncio, not uvloop: uvloop starves new connections under load.
+        loop="asyncio",
+        http="httptools",
+        root_path=settings.root_path,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment, or leave with one line for each thing that is wrong with them."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            where = "".join(f"BEAMLINE_{part}: ".upper() for part in item["loc"])
+            typer.echo(f"error: {where}{item['msg'].removeprefix('Value error, ')}", err=True)
+        raise typer.Exit(2) from None

@@ -1,0 +1,110 @@
+"""Structured logs on standard error: our own records and those of the standard library through the same processors."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import uuid
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Literal
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+REQUEST_ID_HEADER = b"x-request-id"
+_VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The request that the current task answers; None outside of requests."""
+
+
+def accepted_request_id(offered: bytes | None) -> str:
+    """Give the caller's request id where it is plain and short, else a new one.
+
+    Anything else could forge log lines or headers, so it is replaced, not cleaned.
+    """
+    if offered is not None and _VALID_REQUEST_ID.fullmatch(offered):
+        return offered.decode("ascii")
+    return uuid.uuid4().hex
+
+
+def configure_logs(*, level: str = "info", form: Literal["auto", "json", "console"] = "auto") -> None:
+    """Send every log record of this process to standard error.
+
+    Args:
+        level: least severe level to write, in lower case.
+        form: ``json``, ``console``, or ``auto``: text on a terminal and JSON elsewhere.
+    """
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
+    render = _json_renderers() if as_json else _console_renderers()
+    structlog.configure(
+        processors=[*_shared_processors(), *render],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=_StderrLogger,
+        cache_logger_on_first_use=False,
+    )
+    _configure_standard_library(threshold, render)
+
+
+def _configure_standard_library(threshold: int, render: list[Processor]) -> None:
+    handler = _StderrHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_shared_processors(), structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    logging.basicConfig(level=threshold, handlers=[handler], force=True)
+    for name in ("uvicorn", "uvicorn.error"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    logging.getLogger("uvicorn.access").disabled = True  # the edge writes one line a request
+
+
+def _shared_processors() -> list[Processor]:
+    return [_add_request_id, structlog.processors.add_log_level, structlog.processors.TimeStamper("iso", utc=True)]
+
+
+def _json_renderers() -> list[Processor]:
+    # Without local variables: they hold request bodies.
+    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer(serializer=_dumps)]
+
+
+def _console_renderers() -> list[Processor]:
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+
+
+def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    current = request_id.get()
+    if current is not None:
+        event["request_id"] = current
+    return event
+
+
+def _dumps(event: EventDict, *, default: Callable[[Any], Any], **_options: Any) -> str:
+    return orjson.dumps(event, default=default, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class _StderrLogger:
+    """Writes a rendered line to whatever `sys.stderr` is now (a test or a supervisor may have replaced it)."""
+
+    def __init__(self, *_args: object) -> None:
+        pass
+
+    def msg(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+
+    debug = info = warning = error = critical = exception = log = msg
+
+
+class _StderrHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)

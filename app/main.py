@@ -1,0 +1,114 @@
+"""The one place that knows every part of the service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+import structlog
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from app import __version__
+from app.api import docs, health, problems
+from app.api.edge import Edge
+from app.api.seams import ModelRegistry
+from app.errors import NotFound
+from app.logs import configure_logs
+from app.metrics import Metrics
+from app.settings import Settings
+
+DESCRIPTION = """\
+Turns a measurement into an answer while the beam is still on: send the measurement, get the trained model's prediction
+with an honest sigma.
+
+Every number has its unit in its name (`time_s`, `pressure_bar`). Unknown fields are refused, so that a misspelt name
+cannot silently keep a default. Every error is an `application/problem+json` (RFC 9457); its `type` is stable and leads
+to a page that explains it. Every answer carries `X-Request-ID`; send your own to find it in the logs.
+"""
+
+TAGS = [
+    {"name": "polarization", "description": "Decay of the neutron polarization between two calibrations."},
+    {"name": "models", "description": "The model store: versions, aliases, cards and metrics."},
+    {"name": "health", "description": "Probes for supervisors and Prometheus."},
+]
+
+ROUTERS = [docs.router, health.router]
+
+_log = structlog.stdlib.get_logger("app.main")
+
+
+class Service(FastAPI):
+    """FastAPI with our edge around everything and our schemas in its OpenAPI."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Edge(super().build_middleware_stack(), self.state.metrics)
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = docs.completed(super().openapi())
+        return self.openapi_schema
+
+
+def create_app(settings: Settings, *, registry: ModelRegistry | None = None) -> FastAPI:
+    """Assemble the service.
+
+    Args:
+        settings: what the environment says.
+        registry: the models to answer with; opened from ``settings.model_store`` when left out.
+    """
+    app = Service(
+        title="Model server for beamlines",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        max_body_size=settings.max_body_bytes,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.settings = settings
+    app.state.metrics = Metrics()
+    app.state.registry = registry or open_registry(settings)
+    problems.install(app)
+    docs.mount_static(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def service() -> FastAPI:
+    """Assemble the service from the environment alone: what each server process calls."""
+    settings = Settings()
+    configure_logs(level=settings.log_level, form=settings.log_format)
+    return create_app(settings)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    registry: ModelRegistry = app.state.registry
+    await anyio.to_thread.run_sync(registry.start)
+    _log.info("service started", version=__version__, models=len(registry.status()))
+    try:
+        yield
+    finally:
+        await anyio.to_thread.run_sync(registry.stop)
+        _log.info("service stopped")
+
+
+class _NoModels:
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def status(self) -> list[Any]:
+        return []
+
+    def resolve(self, name: str, ref: str) -> Any:
+        raise NotFound("no model")
+
+
+def open_registry(settings: Settings) -> ModelRegistry:
+    """Open the model store that the settings name."""
+    return _NoModels()

@@ -1,0 +1,80 @@
+"""The service's settings: environment variables read once into a frozen object.
+
+Only `app.main` and the command line read them; everything else receives plain values.
+"""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "BEAMLINE_"
+OTHER_VARIABLES = frozenset({"BEAMLINE_SHARED_DATA"})
+"""Variables with our prefix that belong to the tests and the training scripts."""
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Settings of one service process; each field is the environment variable ``BEAMLINE_<FIELD>``.
+
+    An unknown variable with the prefix is an error: a misspelt name must not silently keep a default.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    """Address to listen on. The default is reachable from this machine only."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """TCP port to listen on; 0 takes a free one."""
+
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Server processes. Each loads every model; take at most one for each CPU core."""
+
+    model_store: Path = Path("model_store")
+    """Folder of the published models (``<model>/<version>/``), relative to the working directory or absolute."""
+
+    registry_poll_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
+    """Seconds between two looks at the model store for new versions and moved aliases."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe log record to write."""
+
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """One JSON object a line, or coloured text; ``auto`` writes text to a terminal and JSON elsewhere."""
+
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 4 * MIB
+    """Largest JSON request body [bytes]; above it the answer is 413."""
+
+    max_upload_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB
+    """Largest body of an endpoint that takes files [bytes]; above it the answer is 413."""
+
+    max_experiments: Annotated[int, Field(ge=1)] = 1000
+    """Most experiments in one prediction request."""
+
+    max_times: Annotated[int, Field(ge=1)] = 100_000
+    """Most times to predict at in one request, all experiments together."""
+
+    root_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)*$")] = ""
+    """Path under which a reverse proxy publishes the service, such as ``/models``; empty without one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_unknown_variables(cls, values: object) -> object:
+        known = {PREFIX + name.upper() for name in cls.model_fields} | OTHER_VARIABLES
+        for name in sorted(os.environ):
+            if name.upper().startswith(PREFIX) and name.upper() not in known:
+                raise ValueError(_unknown_variable(name, known))
+        return values
+
+
+def _unknown_variable(name: str, known: set[str]) -> str:
+    close = get_close_matches(name.upper(), sorted(known), n=1)
+    hint = f"did you mean {close[0]}?" if close else "known are " + ", ".join(sorted(known))
+    return f"the environment variable {name} is not a setting; {hint}"
