@@ -1,0 +1,55 @@
+# Needs Python 3.11+, git and make; everything else is set up in .tools/ and .venv/ on the first run.
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+UV := .tools/uv-$(UV_VERSION)
+BIN := .venv/bin
+ARGS ?=
+
+export UV_PYTHON_DOWNLOADS ?= never
+export UV_PROJECT_ENVIRONMENT := .venv
+
+SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test test-slow lint format lock hooks setup-service setup clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+serve: setup-service ## Set up what serving needs (no TensorFlow) and serve on 127.0.0.1:8000
+	@exec $(BIN)/python -m app serve $(ARGS)
+
+test: setup ## Set up everything and run the tests; ARGS="-k name" selects
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: setup ## Run the tests that take minutes
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: setup ## Check format, style, types and layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/basedpyright
+	PYTHONPATH=. $(BIN)/lint-imports
+
+format: setup ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lock: $(UV) ## Lock the newest versions that pyproject.toml allows
+	$(UV) lock --upgrade
+
+hooks: setup ## Run the checks before every commit
+	$(BIN)/pre-commit install
+
+# --inexact: leaves alone what `make test` has installed.
+setup-service: $(UV)
+	@$(SYNC) --inexact --no-default-groups --group service
+
+setup: $(UV)
+	@$(SYNC)
+
+$(UV):
+	@PYTHON="$(PYTHON)" tools/get-uv $(UV_VERSION) $@
+
+clean: ## Remove everything that make has set up
+	rm -rf .venv .tools .pytest_cache .ruff_cache .import_linter_cache .hypothesis
