@@ -99,7 +99,10 @@ class Row:
 
 @dataclass(frozen=True)
 class DamagedLine:
-    """A line that should have been understood and was not. `ends_cell`: it was to be a header, so what follows has none."""
+    """A line that should have been understood and was not.
+
+    `ends_cell`: it was to be a header, so the rows behind it belong to no known cell.
+    """
 
     line: int
     text: str
@@ -227,12 +230,12 @@ def _row(number: int, line: str) -> Row:
         raise _LineError(
             "neither a header nor a row 'number h k l date time temperature [directions] P dP R dR [seconds]'"
         )
-    h, k, l = (_number(match[name], name) for name in "hkl")
+    h, k, l_index = (_number(match[name], name) for name in "hkl")
     values, counting_s, remark = _values(match["values"])
     return Row(
         line=number,
         number=int(match["number"]),
-        reflection=(h, k, l),
+        reflection=(h, k, l_index),
         time=_moment(match["date"], match["time"]),
         temperature_k=_number(match["temperature"], "temperature"),
         direction=tuple(match["directions"].lower().split()) or None,

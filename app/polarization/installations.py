@@ -23,7 +23,7 @@ MAX_AGE = timedelta(days=7)
 EXCHANGE_SLACK = timedelta(hours=6)
 """A cell may still be in the beam for so long after its successor was measured in the laboratory."""
 ORPHAN_WAIT = timedelta(hours=12)
-"""Rows before a file's first header belong to the cell that another file names, if it was filled at most this long ago."""
+"""Rows before a file's first header belong to the cell that another file names, if it was filled so recently."""
 
 KNOWN_CELL_IDS = (
     "ge18004", "ge18006", "ge18008", "ge18009", "ge18011", "ge18012", "sib1402", "sic1402", "sic1403",
@@ -228,7 +228,7 @@ def _date_problem(installation: Installation, rows: Sequence[Row]) -> str:
 def with_orphans_placed(blocks: Sequence[Block]) -> list[Block]:
     """Give rows at the top of a file to the cell that another file put in place shortly before them.
 
-    The row's directions must fit: rows with directions belong to a one-cell installation, rows without to a two-cell one.
+    Directions must fit: rows with directions belong to a one-cell installation, rows without to a two-cell one.
     """
     known = sorted(
         {b.installation.key: b.installation for b in blocks if b.installation and not b.problem}.values(), key=_filled

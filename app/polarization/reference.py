@@ -23,9 +23,12 @@ MAX_MEDIAN_SIGMA = 0.06
 """A series with a larger median error is too weak for a calibration."""
 MAX_MODULUS = 1.0
 OUTLIER_SIGMAS = 5.0
-ERROR_FLOOR = 0.012
+ERROR_FLOOR = 0.008
 """Added in quadrature to the counting error: the curve's own error, and crystal alignment (chi2 of 3-19 without it)."""
-MAX_OUTLIER_SHARE = 1 / 3
+MAX_OUTLIER_SHARE = 0.4
+"""Rows with the wrong sign do not count: the flipper explains them."""
+SCATTER_SIGMAS, SCATTER_MIN = 4.0, 0.012
+"""A kept row so far from the curve, in counting errors and in P, scatters; a series mostly of such rows is a test."""
 MIN_LEVEL = 0.2
 """A series below it is a reflection that magnetic scattering depolarizes or turns."""
 MIN_LAST_LEVEL = 0.1
@@ -36,6 +39,7 @@ MIN_LIFETIME_H = 10.0
 """Cells live 50-340 h; a much faster fall is a temperature or field scan of the sample."""
 MAX_LIFETIME_H = 2000.0
 MIN_RISE = 0.01
+WRONG_SIGN = "the wrong sign"
 _MAX_HYPOTHESES_FROM = 80
 _SMALLEST, _LARGEST = 0.02, 0.995
 
@@ -102,7 +106,8 @@ def judge(rows: tuple[Row, ...]) -> Verdict:
         if not good
     )
     kept = tuple(row for row, good in zip(usable, inside, strict=True) if good)
-    if len(outliers) > MAX_OUTLIER_SHARE * len(usable):
+    unexplained = sum(WRONG_SIGN not in reason for _, reason in outliers)
+    if unexplained > MAX_OUTLIER_SHARE * (len(kept) + unexplained):
         reason = f"no smooth decay: {len(outliers)} of {len(usable)} rows lie off the best curve"
         return Verdict(usable, excluded, None, reason)
     excluded = (*excluded, *outliers)
@@ -142,7 +147,7 @@ def _tolerance(sigma: Series) -> Series:
 
 def _outlier_reason(row: Row, expected: float) -> str:
     if abs(-row.polarization - expected) <= float(_tolerance(np.array([row.sigma]))[0]):
-        return f"P = {row.polarization:.3f} has the wrong sign: the flipper was in the other state"
+        return f"P = {row.polarization:.3f} has {WRONG_SIGN}: the flipper was in the other state"
     return f"P = {row.polarization:.3f} is off the decay of the other rows, {expected:.3f}"
 
 
@@ -172,7 +177,7 @@ def _refined(rows: tuple[Row, ...]) -> DecayCurve:
     time_h, polarization, sigma = arrays(rows)
     clipped = np.clip(polarization, _SMALLEST, _LARGEST)
     slope = 1.0 / ((1.0 - clipped**2) * np.arctanh(clipped))
-    weight = 1.0 / (slope * np.hypot(sigma, ERROR_FLOOR / 3.0)) ** 2
+    weight = 1.0 / (slope * np.hypot(sigma, ERROR_FLOOR / 2.0)) ** 2
     centre = float(np.average(time_h, weights=weight))
     spread = float(np.sum(weight * (time_h - centre) ** 2))
     y = _log_phi(polarization)
@@ -181,16 +186,23 @@ def _refined(rows: tuple[Row, ...]) -> DecayCurve:
 
 
 def _curve_problem(rows: tuple[Row, ...], curve: DecayCurve) -> str:
-    time_h, _, sigma = arrays(rows)
+    time_h, polarization, sigma = arrays(rows)
     fitted = curve.at(time_h)
+    scattered = np.abs(polarization - fitted) > np.maximum(SCATTER_SIGMAS * sigma, SCATTER_MIN)
     rate, error = curve.rate_inv_h, curve.rate_sigma_inv_h
     level, rise = float(np.median(fitted)), float(fitted[-1] - fitted[0])
     problems = (
+        (time_h[-1] < MIN_SPAN_H, f"{len(rows)} rows in {60.0 * time_h[-1]:.0f} minutes: no decay to be seen"),
         (
             np.median(sigma) > MAX_MEDIAN_SIGMA,
             f"median error {np.median(sigma):.3f}, above {MAX_MEDIAN_SIGMA:g}: too weak",
         ),
+        (
+            np.mean(scattered) > MAX_OUTLIER_SHARE,
+            f"{np.sum(scattered)} of {len(rows)} rows scatter by more than {SCATTER_SIGMAS:g} counting errors",
+        ),
         (level < MIN_LEVEL, f"polarizes to {level:.2f} only: a sample reflection"),
+        (fitted[-1] < MIN_LAST_LEVEL, f"falls to {fitted[-1]:.2f}: a sample reflection"),
         (
             rate < -2.0 * error and rise > MIN_RISE,
             f"rises by {rise:.3f}: a sample reflection, no cell gains polarization",

@@ -16,7 +16,7 @@ from datetime import datetime
 import numpy as np
 
 from app.polarization.experiment import Experiment
-from app.polarization.fli import SPIN_UP, DamagedLine, FliFile, Row, parse_fli
+from app.polarization.fli import SPIN_UP, DamagedLine, Row, parse_fli
 from app.polarization.installations import (
     EXCHANGE_SLACK,
     MAX_AGE,
@@ -31,8 +31,8 @@ from app.polarization.reference import Verdict, arrays, judge, row_problem
 
 Reflection = tuple[float, float, float]
 
-MAX_LEVEL_DIFFERENCE = 0.03
-"""A nuclear reflection shows the beam's polarization; one that shows so much less than a more precise one is magnetic."""
+MAX_LEVEL_DIFFERENCE = 0.015
+"""A nuclear reflection shows the beam's polarization; one that shows so much less than a more precise one does not."""
 MAX_COMPARED_SIGMA = 0.02
 """A second reflection with a larger median error cannot be told from a magnetic one, and adds nothing to the first."""
 MAX_UNSTEADY_SHARE = 0.2
@@ -205,7 +205,9 @@ def _judged(series: _Series, installation: Installation, notes: tuple[str, ...],
     inside, outside = _inside_stay(series.rows, installation, end)
     verdict = judge(inside)
     notes = (*notes, *_series_notes(series, verdict, installation))
-    reason = verdict.reason or ("magic box set-up: its analyser cell is none that the models know" * bool(installation.magic_box))
+    reason = verdict.reason or (
+        "magic box set-up: its analyser cell is none that the models know" * bool(installation.magic_box)
+    )
     experiment = _experiment(series, installation, verdict) if verdict.curve else None
     excluded = (*outside, *verdict.excluded)
     return Segment(
@@ -244,7 +246,7 @@ def _series_notes(series: _Series, verdict: Verdict, installation: Installation)
 
 
 def _experiment(series: _Series, installation: Installation, verdict: Verdict) -> Experiment:
-    time_h, polarization, sigma = arrays(verdict.kept)
+    _, polarization, sigma = arrays(verdict.kept)
     start = verdict.kept[0].time
     two_cells = installation.analyser or installation.magic_box
     return Experiment(
@@ -311,16 +313,18 @@ def _precision(segment: Segment) -> float:
 def _contradiction(segment: Segment, reference: Segment) -> str:
     name = ", ".join(f"{index:g}" for index in reference.reflection or ())
     if _unsteady_share(segment) > MAX_UNSTEADY_SHARE:
-        return f"{len(segment.excluded)} rows off its own decay while the reference ({name}) is steady: a sample reflection"
-    if _precision(segment) > MAX_COMPARED_SIGMA:
-        return f"too weak to be compared with the reference ({name}) of the same cell"
+        count = len(segment.excluded)
+        return f"{count} rows off its own decay while the reference ({name}) is steady: a sample reflection"
     curve = judge(reference.rows).curve
     assert curve is not None  # noqa: S101 an accepted segment has one
     hours = np.array([(row.time - reference.rows[0].time).total_seconds() / 3600.0 for row in segment.rows])
     _, polarization, sigma = arrays(segment.rows)
     below = float(np.average(curve.at(hours) - polarization, weights=sigma**-2))
-    if below > MAX_LEVEL_DIFFERENCE + 2.0 * float(np.sum(sigma**-2)) ** -0.5:
+    allowed = MAX_LEVEL_DIFFERENCE + 2.0 * float(np.sum(sigma**-2)) ** -0.5
+    if below > allowed:
         return f"{below:.3f} below the reference ({name}) of the same cell: a sample reflection"
+    if below > -allowed and _precision(segment) > MAX_COMPARED_SIGMA:
+        return f"too weak to be told from a sample reflection beside the reference ({name}) of the same cell"
     return ""
 
 

@@ -1,0 +1,20 @@
+"""`python -m training.polarization <command>`: every step from D3's files to a published model."""
+
+from __future__ import annotations
+
+import typer
+
+from training.polarization.data import data_command
+
+cli = typer.Typer(no_args_is_help=True, help="Polarization: data, training, evaluation, publishing.")
+
+
+@cli.callback()
+def main() -> None:
+    """Keep sub-command names even while there is one command only."""
+
+
+cli.command("data")(data_command)
+
+if __name__ == "__main__":
+    cli()
