@@ -91,8 +91,8 @@ def read_pair(measurements: str, parameters: str, name: str = "") -> Experiment:
     """Read D3's pair.
 
     The pair holds no absolute date. If `name` is the notebooks' name, its day (of the cell's filling) and its
-    reflection are used: the filling is put at midnight of that day, the rows follow from LabTime; without it all begins on
-    1970-01-01. The analyser gets the polarizer's laboratory values, which is all the pair has.
+    reflection are used: the filling is put at midnight of that day, the rows follow from LabTime; without it all
+    begins on 1970-01-01. The analyser gets the polarizer's laboratory values, which is all the pair has.
 
     Raises:
         InvalidInput: other columns, a value that is no number, times that do not increase, an error not above 0.

@@ -14,12 +14,10 @@ from datetime import datetime, timedelta
 from app.polarization.experiment import Cell
 from app.polarization.fli import CellHeader, DamagedLine, FliFile, Role, Row
 
-MAX_WAIT = timedelta(days=5)
-"""Longest believed time from the laboratory's measurement to the first row; beyond it the date is a slip."""
 MAX_CLOCK_SLIP = timedelta(hours=1)
-"""The laboratory writes the time by hand: it may lie this far behind the first row."""
+"""The laboratory writes the time by hand: a row may be this much older than its cell."""
 MAX_AGE = timedelta(days=7)
-"""Longest believed stay of a cell in the beam. Cells are exchanged every one to three days."""
+"""Longest believed time from a cell's filling to a row of it. Cells are exchanged every one to three days."""
 EXCHANGE_SLACK = timedelta(hours=6)
 """A cell may still be in the beam for so long after its successor was measured in the laboratory."""
 ORPHAN_WAIT = timedelta(hours=12)
@@ -93,24 +91,27 @@ def _edit_distance(a: str, b: str) -> int:
     return row[-1]
 
 
-def is_plausible_lab_time(lab_time: datetime, first_row: datetime) -> bool:
-    """Whether a cell measured in the laboratory at `lab_time` may give its first row at `first_row`."""
-    return -MAX_CLOCK_SLIP <= first_row - lab_time <= MAX_WAIT
+def is_plausible_lab_time(lab_time: datetime, row_times: Sequence[datetime]) -> bool:
+    """Whether at least a quarter of the rows may be of a cell that was measured in the laboratory at `lab_time`.
+
+    Not all: a row with a wrong date must not throw the others out, and forgotten headers leave rows of weeks later.
+    """
+    fitting = sum(-MAX_CLOCK_SLIP <= row_time - lab_time <= MAX_AGE for row_time in row_times)
+    return 4 * fitting >= len(row_times)
 
 
-def repaired_lab_time(lab_time: datetime, first_row: datetime) -> tuple[datetime, str]:
+def repaired_lab_time(lab_time: datetime, row_times: Sequence[datetime]) -> tuple[datetime, str]:
     """The date that was meant, and a note: another year, or day and month exchanged; unchanged where neither helps."""
-    if is_plausible_lab_time(lab_time, first_row):
+    if not row_times or is_plausible_lab_time(lab_time, row_times):
         return lab_time, ""
-    swapped = (lab_time.day, lab_time.month)
-    days = [(lab_time.month, lab_time.day), swapped]
-    for month, day in days:
-        for year in (first_row.year, first_row.year - 1):
+    row_year = sorted(row_times)[len(row_times) // 2].year
+    for month, day in ((lab_time.month, lab_time.day), (lab_time.day, lab_time.month)):
+        for year in (row_year, row_year - 1):
             try:
                 candidate = lab_time.replace(year=year, month=month, day=day)
             except ValueError:
                 continue
-            if is_plausible_lab_time(candidate, first_row):
+            if is_plausible_lab_time(candidate, row_times):
                 return candidate, f"lab date {lab_time:%d/%m/%y} read as {candidate:%d/%m/%y}, from the rows' dates"
     return lab_time, ""
 
@@ -179,8 +180,7 @@ def _chosen(group: _Group, role: Role, notes: list[str]) -> Cell | None:
     cells = [_repaired(header.cell, group.rows, notes) for header in group.headers if header.role == role]
     if not cells:
         return None
-    first = _first_time(group.rows)
-    fitting = [cell for cell in cells if first is None or is_plausible_lab_time(cell.lab_time, first)]
+    fitting = [cell for cell in cells if is_plausible_lab_time(cell.lab_time, _times(group.rows))]
     chosen = (fitting or cells)[-1]
     others = {
         f"{c.cell_id} of {c.lab_time:%d/%m/%y %H:%M}" for c in cells if (c.cell_id, c.lab_time) != _identity(chosen)
@@ -196,14 +196,13 @@ def _identity(cell: Cell) -> tuple[str, datetime]:
 
 def _repaired(cell: Cell, rows: Sequence[Row], notes: list[str]) -> Cell:
     cell_id, id_note = repaired_cell_id(cell.cell_id)
-    first = _first_time(rows)
-    lab_time, date_note = repaired_lab_time(cell.lab_time, first) if first else (cell.lab_time, "")
+    lab_time, date_note = repaired_lab_time(cell.lab_time, _times(rows))
     notes.extend(note for note in (id_note, date_note) if note and note not in notes)
     return replace(cell, cell_id=cell_id, lab_time=lab_time)
 
 
-def _first_time(rows: Iterable[Row]) -> datetime | None:
-    return min((row.time for row in rows), default=None)
+def _times(rows: Sequence[Row]) -> list[datetime]:
+    return [row.time for row in rows]
 
 
 def _kept_analyser(group: _Group, previous: Installation | None, notes: list[str]) -> Cell | None:
@@ -215,11 +214,11 @@ def _kept_analyser(group: _Group, previous: Installation | None, notes: list[str
 
 
 def _date_problem(installation: Installation, rows: Sequence[Row]) -> str:
-    first = _first_time(rows)
     lab_time = installation.polarizer.lab_time
-    if first is None or is_plausible_lab_time(lab_time, first):
+    if is_plausible_lab_time(lab_time, _times(rows)):
         return ""
-    return f"lab date {lab_time:%d/%m/%y %H:%M} does not fit the first row of {first:%d/%m/%y %H:%M}"
+    first = min(_times(rows))
+    return f"lab date {lab_time:%d/%m/%y %H:%M} does not fit the rows, the first of {first:%d/%m/%y %H:%M}"
 
 
 # --- across files ----------------------------------------------------------------------------------------------------
@@ -243,9 +242,9 @@ def _filled(installation: Installation) -> datetime:
 
 
 def _placed(block: Block, known: Sequence[Installation]) -> Block:
-    first = _first_time(block.rows)
-    if first is None:
+    if not block.rows:
         return block
+    first = min(_times(block.rows))
     two_cells = all(row.direction is None for row in block.rows)
     fitting = [
         i for i in known if timedelta(0) <= first - _filled(i) <= ORPHAN_WAIT and (i.analyser is not None) == two_cells

@@ -44,7 +44,7 @@ class Segment:
     """One reflection's calibration rows during one installation of cells, accepted or not.
 
     Attributes:
-        experiment: the decay; also for a rejected segment, where its rows make one; None where they do not.
+        experiment: the decay; also for a rejected segment, such as one of two rows; None with fewer than two.
         accepted: whether the experiment is a sound calibration.
         reason: why not, empty where accepted.
         notes: repairs and remarks on the way.
@@ -208,7 +208,7 @@ def _judged(series: _Series, installation: Installation, notes: tuple[str, ...],
     reason = verdict.reason or (
         "magic box set-up: its analyser cell is none that the models know" * bool(installation.magic_box)
     )
-    experiment = _experiment(series, installation, verdict) if verdict.curve else None
+    experiment = _experiment(series, installation, verdict) if len(verdict.kept) > 1 else None
     excluded = (*outside, *verdict.excluded)
     return Segment(
         experiment, not reason, reason, notes, series.sources, installation, series.reflection, verdict.kept, excluded

@@ -96,7 +96,7 @@ def _kind(reason: str) -> str:
     return "".join("#" if letter.isdigit() else letter for letter in reason).replace("##", "#").replace("##", "#")
 
 
-SEGMENT_COLUMNS = (
+SEGMENT_COLUMNS: tuple[str, ...] = (
     "accepted", "material", "polarizer", "filled", "reflection", "rows", "excluded", "first_row", "hours",
     "initial", "final", "reason", "notes", "sources",
 )  # fmt: skip
@@ -105,7 +105,7 @@ SEGMENT_COLUMNS = (
 def segments_table(segments: Sequence[Segment]) -> str:
     """Every segment as a line of comma-separated values."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, SEGMENT_COLUMNS, lineterminator="\n")
+    writer: csv.DictWriter[str] = csv.DictWriter(text, SEGMENT_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_segment_row(segment) for segment in segments)
     return text.getvalue()
