@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-START = datetime(2030, 5, 4, 10, 0)
+START = datetime(2030, 5, 4, 10, 0)  # noqa: DTZ001 local time of the instrument
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def row(
 
 
 def decay_rows(
-    decay: Decay = Decay(),  # noqa: B008 frozen
+    decay: Decay = Decay(),
     first: datetime = START + timedelta(minutes=5),
     *,
     number: int = 100,

@@ -38,7 +38,7 @@ def test_roles(line: str, role: str) -> None:
     text = f"{line} info ge18006  pressure/init. polar    3.21    0.75 initial date/time  18 03 18  @  10:30"
     (found,) = parse_fli(text).headers
     assert found.role == role
-    assert found.cell.lab_time == datetime(2018, 3, 18, 10, 30)
+    assert found.cell.lab_time == datetime(2018, 3, 18, 10, 30)  # noqa: DTZ001
 
 
 def test_a_row_gives_its_values() -> None:
@@ -59,7 +59,10 @@ def test_directions_and_counting_time_may_be_missing(seconds: str, directions: s
 
 
 def test_columns_that_touch_are_told_apart_by_their_four_decimals() -> None:
-    line = "   37956   2.000   3.500   0.000 29/09/23 02:58:40       0.05  +x +x     1.0005    0.4418-4407.20584288203.6065     300.00"
+    line = (
+        "   37956   2.000   3.500   0.000 29/09/23 02:58:40       0.05  +x +x "
+        "    1.0005    0.4418-4407.20584288203.6065     300.00"
+    )
     (found,) = parse_fli(line).rows
     assert (found.ratio, found.ratio_sigma, found.counting_s) == (-4407.2058, 4288203.6065, 300.0)
 
@@ -100,8 +103,10 @@ def test_integrated_rows_and_remarks_are_no_damage() -> None:
         fli(
             "!1st sample",
             "***WARNING No centering scan found",
-            "   27406   0.000   0.000   6.000   27.03   -9.52    0.35    0.9906    0.0033     11.89     9.000  804.77    1440.00 15/04/23 10:29:39",
-            "  590808   2.000   1.000   3.000   17.58  -26.41  -13.68    1.1722    0.0329      1.79     3.000    -0.03 22-Jun-18 16:23:11",
+            "   27406   0.000   0.000   6.000   27.03   -9.52    0.35 "
+            "   0.9906    0.0033     11.89     9.000  804.77    1440.00 15/04/23 10:29:39",
+            "  590808   2.000   1.000   3.000   17.58  -26.41  -13.68 "
+            "   1.1722    0.0329      1.79     3.000    -0.03 22-Jun-18 16:23:11",
             "",
         )
     )

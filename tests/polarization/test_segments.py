@@ -12,6 +12,7 @@ from tests.polarization.fli_writer import START, Decay, decay_rows, fli, header,
 
 HOUR = timedelta(hours=1)
 SLOW = Decay()
+JUMPS = (0.8, -0.3, 0.1, 0.78, 0.5, -0.6, 0.3, 0.2)
 
 
 def only(text: str) -> Segment:
@@ -108,7 +109,7 @@ def test_the_magic_box_is_another_set_up() -> None:
         (decay_rows(Decay(lifetime_h=4, step_h=1)), "scan of the sample"),
         (decay_rows(Decay(sigma=0.09)), "too weak"),
         (decay_rows(Decay(step_h=0.02)), "minutes"),
-        ([row(n, START + n * HOUR, p) for n, p in enumerate((0.8, -0.3, 0.1, 0.78, 0.5, -0.6, 0.3, 0.2), 1)], "no smooth decay"),
+        ([row(n, START + n * HOUR, p) for n, p in enumerate(JUMPS, 1)], "no smooth decay"),
         ([row(n, START + n * HOUR, -0.8) for n in range(1, 8)], "positive"),
         (decay_rows(first=START + timedelta(days=20)), "lab date"),
     ],
