@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
@@ -16,6 +17,8 @@ from starlette.responses import Response
 from app import errors
 from app.api.schema import FieldError
 from app.logs import request_id
+
+_log = structlog.stdlib.get_logger("app.api")
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "/problems/"
@@ -116,6 +119,8 @@ def from_app_error(error: errors.AppError) -> Response:
 
 async def _on_app_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.AppError)  # noqa: S101 - narrows Starlette's handler signature
+    if KINDS[error.kind].status >= 500:
+        _log.error("the answer is a failure", kind=error.kind, detail=error.message)
     return from_app_error(error)
 
 
@@ -127,6 +132,7 @@ async def _on_invalid_request(_request: Request, error: Exception) -> Response:
 async def _on_invalid_answer(_request: Request, error: Exception) -> Response:
     """Answer for one of our own models that refused our own values: a NaN from a model, or a programming error."""
     assert isinstance(error, ValidationError)  # noqa: S101
+    _log.error("an answer of the service was not valid", exc_info=error)
     not_finite = any(item["type"] == "finite_number" for item in error.errors(include_url=False, include_input=False))
     return problem("model-output-invalid" if not_finite else "internal-error")
 
@@ -149,7 +155,12 @@ def from_validation_errors(found: Sequence[Any]) -> Response:
     Args:
         found: pydantic's list of errors; of each only ``loc``, ``msg`` and ``type`` are shown, never the input.
     """
-    if any(item["type"] == "json_invalid" and "surrogate" not in str(item.get("ctx")) for item in found):
+    if any(item["type"] == "json_invalid" for item in found):
+        # Half of a surrogate pair is a well-formed escape of a text that does not exist.
+        if any("hex escape" in str(item.get("ctx")) for item in found):
+            return problem(
+                "invalid-input", "a text in the body holds one half of a surrogate pair; send both, or UTF-8"
+            )
         return problem("malformed-body", "The body is not well-formed JSON in UTF-8, or it is nested too deeply.")
     shown = [_field_error(item) for item in found[:MAX_ERRORS]]
     return problem("invalid-input", _summary(shown, len(found)), members={"errors": shown})

@@ -1,0 +1,43 @@
+"""The environment is read strictly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import PREFIX, Settings
+
+
+def test_the_defaults_serve_this_machine_only() -> None:
+    assert (Settings().host, Settings().port) == ("127.0.0.1", 8000)
+
+
+def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEAMLINE_MODEL_STORE", "/srv/models")
+    assert Settings().model_store == Path("/srv/models")
+
+
+def test_a_misspelt_variable_is_an_error_that_names_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEAMLINE_MODEL_STOR", "/srv/models")
+    with pytest.raises(ValidationError, match="BEAMLINE_MODEL_STORE"):
+        Settings()
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "x"), ("PORT", "70000"), ("LOG_LEVEL", "loud"), ("WORKERS", "0")])
+def test_a_bad_value_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1
+
+
+def test_every_setting_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "settings.md").read_text()
+    for name in Settings.model_fields:
+        assert f"`{PREFIX}{name.upper()}`" in page
