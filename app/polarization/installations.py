@@ -7,7 +7,8 @@ one installation: beamline users copy the running file, so the same rows come ba
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -255,6 +256,7 @@ def _placed(block: Block, known: Sequence[Installation]) -> Block:
     return replace(block, installation=fitting[-1], notes=(*block.notes, note), problem="")
 
 
-def replaced_at(installation: Installation, everything: Iterable[Installation]) -> datetime | None:
-    """When the next polarizer cell was filled, None for the last one."""
-    return min((_filled(other) for other in everything if _filled(other) > _filled(installation)), default=None)
+def replaced_at(installation: Installation, fillings: Sequence[datetime]) -> datetime | None:
+    """When the next polarizer cell was filled, None for the last one. `fillings`: of all cells, ascending."""
+    following = bisect_right(fillings, _filled(installation))
+    return fillings[following] if following < len(fillings) else None

@@ -123,6 +123,11 @@ def arrays(rows: tuple[Row, ...]) -> tuple[Series, Series, Series]:
     return time_h, np.array([row.polarization for row in rows]), np.array([row.sigma for row in rows])
 
 
+def scatters(polarization: Series, expected: Series, sigma: Series) -> Mask:
+    """Which rows lie so far from the expected polarization that their counting error does not explain it."""
+    return np.abs(polarization - expected) > np.maximum(SCATTER_SIGMAS * sigma, SCATTER_MIN)
+
+
 def _too_few(number: int) -> str:
     return f"{number} usable rows, a decay needs {MIN_ROWS}: two anchors and one between"
 
@@ -188,7 +193,7 @@ def _refined(rows: tuple[Row, ...]) -> DecayCurve:
 def _curve_problem(rows: tuple[Row, ...], curve: DecayCurve) -> str:
     time_h, polarization, sigma = arrays(rows)
     fitted = curve.at(time_h)
-    scattered = np.abs(polarization - fitted) > np.maximum(SCATTER_SIGMAS * sigma, SCATTER_MIN)
+    scattered = scatters(polarization, fitted, sigma)
     rate, error = curve.rate_inv_h, curve.rate_sigma_inv_h
     level, rise = float(np.median(fitted)), float(fitted[-1] - fitted[0])
     problems = (

@@ -27,7 +27,7 @@ from app.polarization.installations import (
     replaced_at,
     with_orphans_placed,
 )
-from app.polarization.reference import Verdict, arrays, judge, row_problem
+from app.polarization.reference import DecayCurve, Verdict, arrays, judge, row_problem, scatters
 
 Reflection = tuple[float, float, float]
 
@@ -102,7 +102,8 @@ def survey(texts: Mapping[str, str]) -> Survey:
     distinct, duplicates = _distinct(texts)
     files = [parse_fli(text, name) for name, text in distinct.items()]
     blocks = with_orphans_placed([block for file in files for block in cut(file)])
-    segments = [segment for group in _by_installation(blocks) for segment in _segments_of(group, blocks)]
+    fillings = sorted({b.installation.polarizer.lab_time for b in blocks if b.installation and not b.problem})
+    segments = [segment for group in _by_installation(blocks) for segment in _segments_of(group, fillings)]
     segments.extend(_unplaced(block) for block in blocks if block.installation is None or block.problem)
     return Survey(
         segments=tuple(_uniquely_named(sorted(segments, key=_order))),
@@ -149,11 +150,11 @@ class _Series:
     shared: int
 
 
-def _segments_of(blocks: Sequence[Block], everything: Sequence[Block]) -> list[Segment]:
+def _segments_of(blocks: Sequence[Block], fillings: Sequence[datetime]) -> list[Segment]:
     installation = blocks[-1].installation
     assert installation is not None  # noqa: S101 `_by_installation` keeps no other
     notes = tuple(dict.fromkeys(note for block in blocks for note in block.notes))
-    end = replaced_at(installation, [b.installation for b in everything if b.installation and not b.problem])
+    end = replaced_at(installation, fillings)
     segments = [_judged(series, installation, notes, end) for series in _series(blocks)]
     if not segments:
         return [_without_calibration(blocks, installation, notes)]
@@ -165,21 +166,18 @@ def _is_calibration(row: Row) -> bool:
 
 
 def _series(blocks: Iterable[Block]) -> list[_Series]:
-    by_reflection: defaultdict[Reflection, list[tuple[str, tuple[Row, ...]]]] = defaultdict(list)
+    by_reflection: defaultdict[Reflection, defaultdict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for block in blocks:
-        own: defaultdict[Reflection, list[Row]] = defaultdict(list)
         for row in filter(_is_calibration, block.rows):
-            own[row.reflection].append(row)
-        for reflection, rows in own.items():
-            by_reflection[reflection].append((block.source, tuple(rows)))
+            by_reflection[row.reflection][block.source].append(row)
     return [series for reflection, parts in by_reflection.items() for series in _united(reflection, parts)]
 
 
-def _united(reflection: Reflection, parts: Sequence[tuple[str, tuple[Row, ...]]]) -> list[_Series]:
+def _united(reflection: Reflection, parts: Mapping[str, Sequence[Row]]) -> list[_Series]:
     """Parts that share a row are copies of one list; parts that share none may be another crystal, and stay apart."""
     united: list[_Series] = []
-    for source, rows in sorted(parts, key=lambda part: (-len(part[1]), part[0])):
-        series = _Series(reflection, (source,), rows, 0)
+    for source, rows in sorted(parts.items(), key=lambda part: (-len(part[1]), part[0])):
+        series = _Series(reflection, (source,), tuple(rows), 0)
         apart: list[_Series] = []
         for other in united:
             common = len(_identities(series) & _identities(other))
@@ -288,13 +286,15 @@ def _compared(segments: Sequence[Segment]) -> list[Segment]:
     Nuclear scattering shows the whole polarization of the beam, magnetic scattering less: only what lies below is
     rejected, and only on the word of a more precise reflection.
     """
-    ranked = sorted(segments, key=_rank)
-    result: list[Segment] = []
-    for segment in ranked:
-        references = [other for other in result if other.accepted]
-        reason = _contradiction(segment, references[0]) if segment.accepted and references else ""
-        result.append(replace(segment, accepted=False, reason=reason) if reason else segment)
-    return result
+    reference, *others = sorted(segments, key=_rank)
+    curve = judge(reference.rows).curve if reference.accepted else None
+    if curve is None:
+        return [reference, *others]
+    reasons = [_contradiction(other, reference, curve) if other.accepted else "" for other in others]
+    return [reference] + [
+        replace(other, accepted=False, reason=reason) if reason else other
+        for other, reason in zip(others, reasons, strict=True)
+    ]
 
 
 def _rank(segment: Segment) -> tuple[bool, bool, float]:
@@ -310,21 +310,25 @@ def _precision(segment: Segment) -> float:
     return float(np.median(segment.experiment.sigma)) if segment.experiment else np.inf
 
 
-def _contradiction(segment: Segment, reference: Segment) -> str:
+def _contradiction(segment: Segment, reference: Segment, curve: DecayCurve) -> str:
     name = ", ".join(f"{index:g}" for index in reference.reflection or ())
     if _unsteady_share(segment) > MAX_UNSTEADY_SHARE:
         count = len(segment.excluded)
         return f"{count} rows off its own decay while the reference ({name}) is steady: a sample reflection"
-    curve = judge(reference.rows).curve
-    assert curve is not None  # noqa: S101 an accepted segment has one
     hours = np.array([(row.time - reference.rows[0].time).total_seconds() / 3600.0 for row in segment.rows])
     _, polarization, sigma = arrays(segment.rows)
-    below = float(np.average(curve.at(hours) - polarization, weights=sigma**-2))
+    expected = curve.at(hours)
+    below = float(np.average(expected - polarization, weights=sigma**-2))
     allowed = MAX_LEVEL_DIFFERENCE + 2.0 * float(np.sum(sigma**-2)) ** -0.5
     if below > allowed:
         return f"{below:.3f} below the reference ({name}) of the same cell: a sample reflection"
-    if below > -allowed and _precision(segment) > MAX_COMPARED_SIGMA:
+    if below < -allowed:
+        return ""
+    if _precision(segment) > MAX_COMPARED_SIGMA:
         return f"too weak to be told from a sample reflection beside the reference ({name}) of the same cell"
+    off = scatters(polarization, expected, sigma)
+    if np.mean(off) > MAX_UNSTEADY_SHARE:
+        return f"{np.sum(off)} of {off.size} rows off the reference ({name}) of the same cell: a sample reflection"
     return ""
 
 

@@ -166,6 +166,32 @@ def test_a_precise_reflection_is_not_rejected_for_lying_above_a_weak_one() -> No
     assert [segment.reflection for segment in found.accepted] == [(0.0, 0.0, 2.0)]
 
 
+def test_a_second_reflection_must_follow_the_reference_row_by_row() -> None:
+    nuclear = decay_rows(reflection=(0, 0, 2))
+    times = [START + n * 3 * HOUR for n in range(1, 5)]
+    shifts = (0.0, 0.025, 0.0, 0.0)
+    other = [
+        row(300 + n, time, SLOW.at(3 * (n + 1)) + shift, 0.003, reflection=(2, 0, 1))
+        for n, (time, shift) in enumerate(zip(times, shifts, strict=True))
+    ]
+    found = survey({"a.fli": fli(header(), nuclear, other)})
+    verdicts = {segment.reflection: segment for segment in found.segments}
+    assert verdicts[0.0, 0.0, 2.0].accepted
+    assert "off the reference (0, 0, 2)" in verdicts[2.0, 0.0, 1.0].reason
+
+
+def test_many_headers_and_rows_stay_cheap() -> None:
+    """Quadratic work over these 20,000 lines would take minutes, and the suite would be stopped."""
+    lines = [line for n in range(10_000) for line in (header(), row(n, START + n * timedelta(seconds=40), 0.8))]
+    assert len(survey({"a.fli": fli(lines)}).segments) == 1
+    distinct = [
+        line
+        for n in range(10_000)
+        for line in (header(filled=START + n * timedelta(minutes=1)), row(n, START + n * timedelta(minutes=1), 0.8))
+    ]
+    assert len(survey({"a.fli": fli(distinct)}).segments) == 10_000
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
