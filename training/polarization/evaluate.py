@@ -126,7 +126,7 @@ def write_outcome(file: Path, result: Outcome) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".part")
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(columns, stream, allow_nan=True)
+        json.dump(columns, stream, allow_nan=False)
     Path(temporary).replace(file)
 
 
