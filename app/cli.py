@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from app import __version__
 from app.errors import AppError
+from app.logs import configure_logs
 from app.settings import Settings
 
 cli = typer.Typer(
@@ -53,6 +54,7 @@ def serve(
     import uvicorn
 
     settings = read_settings()
+    configure_logs(level=settings.log_level, form=settings.log_format)
     count = workers or settings.workers
     if count > 1:
         # The workers share their counters through files; the variable must be set before they import the client.
