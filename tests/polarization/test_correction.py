@@ -96,7 +96,7 @@ def test_two_anchors_at_one_time_are_averaged_by_inverse_variance(s0: float, s1:
 
 
 def test_a_polarization_beyond_one_is_clipped_and_flagged() -> None:
-    corrected = slope_corrected(TIME_S, Curve(MODEL.mean + [0, 0.4, 0, 0], MODEL.sigma), INITIAL, FINAL)
+    corrected = slope_corrected(TIME_S, Curve(np.add(MODEL.mean, [0, 0.4, 0, 0]), MODEL.sigma), INITIAL, FINAL)
     assert corrected.mean.max() == 1.0
     assert "clipped" in corrected.flags
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from training.polarization.commands import complexities_command, evaluate_command, rank_command, train_command
 from training.polarization.data import data_command
 
 cli = typer.Typer(no_args_is_help=True, help="Polarization: data, training, evaluation, publishing.")
@@ -15,6 +16,10 @@ def main() -> None:
 
 
 cli.command("data")(data_command)
+cli.command("train")(train_command)
+cli.command("evaluate")(evaluate_command)
+cli.command("rank")(rank_command)
+cli.command("complexities")(complexities_command)
 
 if __name__ == "__main__":
     cli()

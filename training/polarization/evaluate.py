@@ -91,7 +91,7 @@ def _check(methods: Sequence[Method], experiments: Sequence[Experiment]) -> None
 
 def plan(methods: Sequence[Method], experiments: Sequence[Experiment], folder: Path, seed: int) -> list[Task]:
     """List all fits, done or not. Installations come first, methods within: early results cover all methods."""
-    data = folder / f"data-{fingerprint(experiments)[:12]}"
+    data = data_folder(folder, experiments)
     return [
         Task(
             method,
@@ -102,6 +102,28 @@ def plan(methods: Sequence[Method], experiments: Sequence[Experiment], folder: P
         for group in installations(experiments)
         for method in methods
     ]
+
+
+def data_folder(folder: Path, experiments: Sequence[Experiment]) -> Path:
+    """Give where results on exactly these experiments are kept."""
+    return folder / f"data-{fingerprint(experiments)[:12]}"
+
+
+def stored_outcomes(folder: Path, experiments: Sequence[Experiment]) -> dict[str, list[Outcome]]:
+    """Read the results of every method that has predicted all of these experiments.
+
+    Returns:
+        By method name; where a name was run with several settings or seeds, the folder's key is added to it.
+    """
+    names = [_file_name(e.name) for e in experiments]
+    whole = [d for d in sorted(data_folder(folder, experiments).glob("*")) if all((d / n).exists() for n in names)]
+    labels = [d.name.rsplit("-", 2)[0] for d in whole]
+    return {
+        label if labels.count(label) == 1 else f"{label} ({d.name.removeprefix(label + '-')})": [
+            read_outcome(d / n) for n in names
+        ]
+        for label, d in zip(labels, whole, strict=True)
+    }
 
 
 def _file_name(experiment: str) -> str:

@@ -14,6 +14,7 @@ kernel size makes no difference. It is kept so that a name means what it means t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import product
 from types import MappingProxyType
 from typing import Any, Final
@@ -76,12 +77,12 @@ def architecture(complexity: str) -> Architecture:
     """Look a name up.
 
     Raises:
-        ValueError: no such name; the message lists names that begin alike.
+        ValueError: no such name; the message lists names that look alike.
     """
     if complexity in COMPLEXITIES:
         return COMPLEXITIES[complexity]
-    alike = [name for name in COMPLEXITIES if name[:6] == complexity[:6]] or list(COMPLEXITIES)
-    raise ValueError(f"no architecture {complexity!r}; among the {len(COMPLEXITIES)} are {', '.join(alike[:12])}")
+    alike = get_close_matches(complexity, COMPLEXITIES, n=5, cutoff=0.0)
+    raise ValueError(f"no architecture {complexity!r}; among the {len(COMPLEXITIES)} are {', '.join(alike)}")
 
 
 def build(row: Architecture, features: int, seed: int, *, mask_input: bool = False) -> Network:

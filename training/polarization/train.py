@@ -122,7 +122,7 @@ def _engine(row: Architecture, features: int, loss: LossArgs, learning_rate: flo
             total = total + value
         return total / tf.cast(steps, tf.float32)
 
-    return _Engine(network, optimizer, tuple(np.array(v) for v in optimizer.variables), epoch)
+    return _Engine(network, optimizer, tuple(v.numpy() for v in optimizer.variables), epoch)
 
 
 def _padded(column: Float[np.ndarray, "sample ..."]) -> Float[np.ndarray, "padded ..."]:
@@ -249,7 +249,7 @@ class NetworkMethod:
         return predict
 
 
-def save(trained: Trained, folder: Path) -> None:
+def save(trained: Trained, folder: Path) -> Path:
     """Write a run in the layout that D3's notebooks leave, plus ``record.json``.
 
     ``Model_{Complexity}_{n}/`` with ``Model_….keras``, ``scaler_static_PolarizationD3.pkl``, ``scaler_time_…`` and
@@ -264,3 +264,4 @@ def save(trained: Trained, folder: Path) -> None:
     for what, scaler in scalers.items():
         joblib.dump(scaler, target / f"scaler_{what}_PolarizationD3.pkl")
     (target / "record.json").write_text(json.dumps(asdict(trained.record), indent=1), "utf-8")
+    return target
