@@ -77,7 +77,9 @@ class ModelStore:
         """Names of the models, sorted; anything else in the folder is passed over."""
         if not self.root.is_dir():
             return ()
-        return tuple(sorted(p.name for p in self.root.iterdir() if re.match(NAME_PATTERN, p.name) and _real_folder(p)))
+        return tuple(
+            sorted(p.name for p in self.root.iterdir() if re.fullmatch(NAME_PATTERN, p.name) and _real_folder(p))
+        )
 
     def list(self) -> tuple[StoredModel, ...]:
         """Every model with its aliases and versions."""
@@ -90,7 +92,7 @@ class ModelStore:
             NotFound: there is no such model.
         """
         folder = self._folder(name)
-        versions = tuple(sorted(int(p.name) for p in folder.iterdir() if re.match(VERSION_PATTERN, p.name)))
+        versions = tuple(sorted(int(p.name) for p in folder.iterdir() if re.fullmatch(VERSION_PATTERN, p.name)))
         try:
             return StoredModel(name, alias_table.read_aliases(folder), versions)
         except ModelRefused as error:
@@ -200,7 +202,7 @@ class ModelStore:
             NotFound: no such model or version.
             ModelRefused: the version fails its check, or the alias is not a plain word.
         """
-        if not re.match(ALIAS_PATTERN, alias):
+        if not re.fullmatch(ALIAS_PATTERN, alias):
             raise ModelRefused("An alias is up to 32 lower-case letters, digits and '-', and starts with a letter.")
         self.read(name, version)
         with exclusive(self.root / LOCK_FILE):
@@ -266,7 +268,7 @@ def _write_version(folder: Path, manifest: Manifest, files: Mapping[str, bytes])
 
 
 def _next_version(folder: Path) -> int:
-    taken = [int(path.name) for path in folder.iterdir() if re.match(VERSION_PATTERN, path.name)]
+    taken = [int(path.name) for path in folder.iterdir() if re.fullmatch(VERSION_PATTERN, path.name)]
     return max((0, *taken, *alias_table.read_aliases(folder).values())) + 1
 
 
