@@ -11,6 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from app import __version__
+from app.cli_models import models
 from app.errors import AppError
 from app.logs import configure_logs
 from app.settings import Settings
@@ -22,6 +23,7 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+cli.add_typer(models)
 
 
 def main() -> None:

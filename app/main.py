@@ -12,12 +12,13 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app import __version__
-from app.api import docs, health, problems
+from app.api import docs, health, models, problems
 from app.api.edge import Edge
 from app.api.seams import ModelRegistry
-from app.errors import NotFound
 from app.logs import configure_logs
 from app.metrics import Metrics
+from app.model_registry.registry import Registry
+from app.model_registry.store import ModelStore
 from app.settings import Settings
 
 DESCRIPTION = """\
@@ -35,7 +36,7 @@ TAGS = [
     {"name": "health", "description": "Probes for supervisors and Prometheus."},
 ]
 
-ROUTERS = [docs.router, health.router]
+ROUTERS = [docs.router, health.router, models.router]
 
 _log = structlog.stdlib.get_logger("app.main")
 
@@ -99,16 +100,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         _log.info("service stopped")
 
 
-class _NoModels:
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def status(self) -> list[Any]:
-        return []
-
-    def resolve(self, name: str, ref: str) -> Any:
-        raise NotFound("no model")
-
-
 def open_registry(settings: Settings) -> ModelRegistry:
     """Open the model store that the settings name."""
-    return _NoModels()
+    return Registry(ModelStore(settings.model_store), poll_s=settings.registry_poll_s)

@@ -35,3 +35,6 @@ class FakeRegistry:
 
     def resolve(self, name: str, ref: str) -> Any:
         raise NotFound(f"no model {name} {ref}")
+
+    def describe(self, name: str, ref: str) -> Any:
+        raise NotFound(f"no model {name} {ref}")
