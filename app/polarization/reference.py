@@ -23,7 +23,9 @@ MAX_MEDIAN_SIGMA = 0.06
 """A series with a larger median error is too weak for a calibration."""
 MAX_MODULUS = 1.0
 OUTLIER_SIGMAS = 5.0
-ERROR_FLOOR = 0.008
+MAX_RELATIVE_SIGMA = 10.0
+"""A row whose error is so many times the median of its series was cut short; as a calibration it would be worthless."""
+ERROR_FLOOR = 0.006
 """Added in quadrature to the counting error: the curve's own error, and crystal alignment (chi2 of 3-19 without it)."""
 MAX_OUTLIER_SHARE = 0.4
 """Rows with the wrong sign do not count: the flipper explains them."""
@@ -143,7 +145,13 @@ def _usable(rows: tuple[Row, ...]) -> tuple[tuple[Row, ...], tuple[tuple[Row, st
             excluded.append((row, problem))
         else:
             usable.append(row)
-    return tuple(usable), tuple(excluded)
+    longest = MAX_RELATIVE_SIGMA * float(np.median([row.sigma for row in usable])) if usable else 0.0
+    cut_short = [
+        (row, f"the error {row.sigma:.3f} is over {MAX_RELATIVE_SIGMA:g} times the usual one: cut short")
+        for row in usable
+        if row.sigma > longest
+    ]
+    return tuple(row for row in usable if row.sigma <= longest), (*excluded, *cut_short)
 
 
 def _tolerance(sigma: Series) -> Series:
