@@ -138,7 +138,7 @@ def array_set_state(array: np.ndarray, state: Any) -> None:
             raise refuse("An array of objects holds something other than text.")
     elif type(data) is not bytes or len(data) != math.prod(shape) * dtype.itemsize:
         raise refuse("An array's bytes do not fit its shape and dtype.")
-    array.__setstate__((1, shape, dtype, np.bool_(state[3]), data))
+    array.__setstate__((1, shape, dtype, bool(state[3]), data))  # pyright: ignore[reportArgumentType]  NumPy takes no other
 
 
 def array_from_buffer(buffer: Any, spec: Any, shape: Any, order: Any, *_: Any) -> np.ndarray:
