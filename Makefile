@@ -5,6 +5,8 @@ UV := .tools/uv-$(UV_VERSION)
 BIN := .venv/bin
 ARGS ?=
 
+# Without compiled bytecode every start would take seconds longer.
+unexport PYTHONDONTWRITEBYTECODE
 export UV_PYTHON_DOWNLOADS ?= never
 export UV_PROJECT_ENVIRONMENT := .venv
 
