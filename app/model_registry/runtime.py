@@ -100,9 +100,12 @@ class _Interpreter:
         self._shapes = []
         if any(shape[0] != batch for shape in shapes):
             raise ValueError("inputs differ in batch size")
-        for index, shape in zip(self._inputs, shapes, strict=True):
-            self._interpreter.resize_tensor_input(index, shape, strict=True)
-        self._interpreter.allocate_tensors()
+        try:
+            for index, shape in zip(self._inputs, shapes, strict=True):
+                self._interpreter.resize_tensor_input(index, shape, strict=True)
+            self._interpreter.allocate_tensors()
+        except RuntimeError as error:
+            raise ValueError("the network cannot take these shapes") from error
         self._shapes = shapes
 
 

@@ -125,7 +125,8 @@ class ModelStore:
             manifest = Manifest.model_validate_json(read_regular(folder / MANIFEST_FILE, max_bytes=MAX_MANIFEST_BYTES))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])[:200]
+            # Of the place only the first key: further ones are the file's own text.
+            where = str(first["loc"][0])[:64] if first["loc"] else "its beginning"
             raise ModelRefused(f"{MANIFEST_FILE} is not valid at '{where}': {first['msg'][:200]}.") from error
         if (manifest.name, manifest.version) != (name, version):
             found = f"{manifest.name} version {manifest.version}"
