@@ -1,14 +1,14 @@
-"""The anchored decay model: physics through both calibrations, bent by what is known of the cell's lifetime.
+"""The anchored decay model: physics through both calibrations, bent by what is known of cell and set-up beforehand.
 
-The physics curve through two calibrations carries their counting errors into every hour between them. A cell's
-lifetime T1 is known from earlier fillings, so the last calibration can be foretold from the first; where the two
-disagree, the disagreement D is shared out between the errors of the calibrations and a departure of the lifetime in
-proportion to their variances (the linear Bayes estimator; Casella, The American Statistician 39 (1985) 83). Now and
-then a filling is far off its usual lifetime, so ln(T1) follows Student's t: a large departure is believed. What is
-attributed to the calibrations is taken back between them, never at them:
+The physics curve through two calibrations carries their counting errors into every hour between them. But a cell's
+lifetime T1 is known from earlier fillings, and what the filling laboratory measured promises an opacity. Where the
+calibrations disagree with that, the disagreement is shared out between their errors and a departure of lifetime and
+opacity in proportion to the variances (the linear Bayes estimator; Casella, The American Statistician 39 (1985) 83).
+Now and then a filling is far off what is usual, so both departures follow Student's t: a large one is believed. What
+is attributed to the calibrations is taken back between them, never at them:
 
-    P(u) = P_physics(u) + 4u(1-u) S [a + b(2u-1)],    u = (t - t_0)/(t_1 - t_0),  S^2 = s_0^2 + s_1^2
-    sigma(u) = [(1-u) s_0 + u s_1] exp(4u(1-u) g)
+    P(v) = P_physics(v) + w(v) S (a + b v),    v = 2 (t - t_0)/(t_1 - t_0) - 1,    w(v) = 1 - v^4
+    sigma(v) = [(1 - v) s_0 + (1 + v) s_1]/2 exp(w(v) g),    S^2 = s_0^2 + s_1^2
 
 A small network, trained on simulated decays only, gives what the linear estimate leaves over of (a, b), and g.
 """
@@ -28,7 +28,9 @@ from app.polarization.experiment import Calibration, Cell, Material, Query
 
 FEATURES = (
     "discrepancy",
+    "opacity_discrepancy",
     "log_lifetime_spread",
+    "log_opacity_spread",
     "log_sigma_ratio",
     "log_anchor_sensitivity",
     "initial_opacity",
@@ -41,15 +43,15 @@ FEATURES = (
 HEADS = ("mean_even", "mean_odd", "log_sigma")
 """Outputs of the network, in order: corrections of a and b, and g."""
 
-_EVEN_GAIN = 5 / 4
-"""Least-squares amplitude of 4u(1-u) against 1 on 0..1: (2/3)/(8/15)."""
-_ODD_GAIN = 7 / 4
-"""Least-squares amplitude of 4u(1-u)(2u-1) against (2u-1) on 0..1: (2/15)/(8/105)."""
+_EVEN_GAIN = 9 / 8
+"""Least-squares amplitude of w against 1 on -1..1: (4/5)/(32/45)."""
+_ODD_GAIN = 11 / 8
+"""Least-squares amplitude of w v against v on -1..1: (4/21)/(32/231)."""
 _HOUR_S = 3600.0
-LIFETIME_FREEDOM = 3.0
-"""Degrees of freedom of Student's t for ln(T1): the smallest with a finite variance."""
-_LIFETIME_STEPS = 4
-"""Steps of the EM iteration for the width of the lifetime's prior."""
+FREEDOM = 3.0
+"""Degrees of freedom of Student's t for ln(T1) and for ln of the opacity: the smallest with a finite variance."""
+_EM_STEPS = 4
+"""Steps of the iteration for the widths of the two priors."""
 
 Batch = Float[np.ndarray, "batch"]
 Heads = Callable[[Float[np.ndarray, "batch feature"]], Float[np.ndarray, "batch head"]]
@@ -57,7 +59,7 @@ Heads = Callable[[Float[np.ndarray, "batch feature"]], Float[np.ndarray, "batch 
 
 @dataclass(frozen=True)
 class LifetimePrior:
-    """What is known of a cell's T1 before a measurement: ln(T1/h) follows Student's t with `LIFETIME_FREEDOM`.
+    """What is known of a cell's T1 before a measurement: ln(T1/h) follows Student's t with `FREEDOM`.
 
     Attributes:
         log_t1_h: centre of ln(T1 / 1 h).
@@ -75,15 +77,17 @@ class AnchoredParameters:
     Attributes:
         optics: amplitude and, with two cells, opacity ratio of the set-up.
         excess_sigma: scatter of a repeated calibration beyond its counting error (polarization, 1 sigma).
+        network_gain: share of the network's corrections of a and b that held-out experiments bear out, 0 to 1.
         log_sigma_shift: added to g so that the intervals cover what they say (from held-out experiments).
-        log_path_ang_cm: mean of ln(L lambda / 1 A cm), path in the cell times wavelength.
-        path_spread: its standard deviation among fillings; the laboratory's polarization is no better than that.
+        log_path_ang_cm: centre of ln(L lambda / 1 A cm), path in the cell times wavelength.
+        path_spread: its scale among fillings; what the laboratory's polarization promises is no better than that.
         cells: lifetime prior of each known cell.
         unknown_cell: lifetime prior of any other.
     """
 
     optics: decay.Optics
     excess_sigma: float
+    network_gain: float
     log_sigma_shift: float
     log_path_ang_cm: float
     path_spread: float
@@ -107,6 +111,8 @@ class Anchors:
         initial, final: polarization at either end.
         initial_sigma, final_sigma: their standard deviations.
         log_t1_h, spread: the cell's `LifetimePrior`.
+        log_opacity, opacity_spread: ln of the polarizer's opacity at the initial calibration that the filling
+            laboratory promises, and its scale.
     """
 
     duration_s: Float[np.ndarray, "batch"]
@@ -116,6 +122,8 @@ class Anchors:
     final_sigma: Float[np.ndarray, "batch"]
     log_t1_h: Float[np.ndarray, "batch"]
     spread: Float[np.ndarray, "batch"]
+    log_opacity: Float[np.ndarray, "batch"]
+    opacity_spread: Float[np.ndarray, "batch"]
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,8 @@ def anchors_from_queries(queries: Sequence[Query], parameters: AnchoredParameter
             query.final.sigma,
             prior.log_t1_h,
             prior.spread,
+            promised_log_opacity(query.polarizer, query.initial.time_s - query.lab_time_s, prior, parameters),
+            parameters.path_spread,
         )
         for query in queries
         for prior in (parameters.lifetime(query.polarizer.cell_id),)
@@ -175,35 +185,38 @@ def anchors_from_queries(queries: Sequence[Query], parameters: AnchoredParameter
 
 
 def linear_estimate(anchors: Anchors, parameters: AnchoredParameters) -> LinearEstimate:
-    """Share the disagreement between both calibrations and the cell's usual lifetime out by variance.
+    """Share the disagreement with lifetime and opacity out by variance.
 
-    With phi_1 = phi_0 exp(-t/T1) the physics and G = dP/d ln(phi): c = dP_1/dP_0 = G(phi_1)/G(phi_0) and
-    J = dP_1/d ln(T1) = G(phi_1) t/T1, both at the prior's centre. D = P_1 - P(phi_1) has the variance
-    V = s_1^2 + c^2 s_0^2 + J^2 w^2; the expected errors are e_0 = -c s_0^2 D/V and e_1 = s_1^2 D/V, and ln(T1) departs
-    from its centre by J w^2 D/V. The width w is that of Student's t as a mixture of normal laws, found by EM (Lange,
-    Little and Taylor, J. Am. Stat. Assoc. 84 (1989) 881).
+    With phi_1 = phi_0 exp(-t/T1) the physics and G = dP/d ln(phi): c = dP_1/dP_0 = G_1/G_0 and J = dP_1/d ln(T1) =
+    G_1 t/T1, at the measured phi_0 and the usual T1. What disagrees, to first order in the calibrations' errors e and
+    the departures d of ln(phi_0) and ln(T1) from what is usual:
+
+        D_0 = G_0 ln(phi_0/phi_promised) = e_0 + G_0 d_phi,    D_1 = P_1 - P(phi_1) = e_1 - c e_0 + J d_T
+
+    All four have known variances; the estimate is their covariance with (D_0, D_1) times its inverse covariance.
+    The widths of the departures are those of Student's t as a mixture of normal laws, found by EM (Lange, Little and
+    Taylor, J. Am. Stat. Assoc. 84 (1989) 881).
     """
     optics = parameters.optics
     s0 = np.hypot(anchors.initial_sigma, parameters.excess_sigma)
     s1 = np.hypot(anchors.final_sigma, parameters.excess_sigma)
     scale = np.hypot(s0, s1)
     phi0 = decay.opacity_from_polarization(anchors.initial, optics)
+    phi1 = decay.opacity_from_polarization(anchors.final, optics)
     lifetimes = anchors.duration_s / _HOUR_S * np.exp(-anchors.log_t1_h)
     foretold = phi0 * np.exp(-lifetimes)
-    gain = decay.polarization_per_log_opacity(foretold, optics)
-    c = gain / decay.polarization_per_log_opacity(phi0, optics)
-    slope = gain * lifetimes
-    discrepancy = anchors.final - decay.neutron_polarization(foretold, optics)
-    known = s1**2 + (c * s0) ** 2
-    width2 = _lifetime_variance(discrepancy, slope, known, anchors.spread)
-    variance = known + slope**2 * width2
-    departure = slope * width2 * discrepancy / variance
-    initial_error = -c * s0**2 * discrepancy / variance / scale
-    final_error = s1**2 * discrepancy / variance / scale
-    phi1 = decay.opacity_from_polarization(anchors.final, optics)
+    gain0 = decay.polarization_per_log_opacity(phi0, optics)
+    gain1 = decay.polarization_per_log_opacity(foretold, optics)
+    c, slope = gain1 / gain0, gain1 * lifetimes
+    d0 = gain0 * (np.log(phi0) - anchors.log_opacity)
+    d1 = anchors.final - decay.neutron_polarization(foretold, optics)
+    shared = _share(s0, s1, c, gain0, slope, d0, d1, anchors)
+    initial_error, final_error = shared.initial_error / scale, shared.final_error / scale
     features = (
-        np.arcsinh(discrepancy / np.sqrt(known + (slope * anchors.spread) ** 2)),
+        np.arcsinh(d1 / np.sqrt(s1**2 + (c * s0) ** 2 + (slope * anchors.spread) ** 2)),
+        np.arcsinh(d0 / np.hypot(s0, gain0 * anchors.opacity_spread)),
         np.log(anchors.spread * slope / scale),
+        np.log(anchors.opacity_spread * gain0 / scale),
         np.log(s1 / s0),
         np.log(c),
         phi0,
@@ -217,28 +230,56 @@ def linear_estimate(anchors: Anchors, parameters: AnchoredParameters) -> LinearE
         scale=scale,
         mean_even=-(initial_error + final_error) / 2 * _EVEN_GAIN,
         mean_odd=-(final_error - initial_error) / 2 * _ODD_GAIN,
-        log_t1_h=anchors.log_t1_h + departure,
-        log_t1_sigma=np.sqrt(width2 * known / variance),
+        log_t1_h=anchors.log_t1_h + shared.departure,
+        log_t1_sigma=shared.departure_sigma,
         features=np.stack(features, axis=-1),
     )
 
 
-def _lifetime_variance(discrepancy: Batch, slope: Batch, known: Batch, spread: Batch) -> Batch:
-    """Variance of the normal law that stands for Student's t of ln(T1), given the disagreement."""
-    width2 = spread**2
-    for _ in range(_LIFETIME_STEPS):
-        variance = known + slope**2 * width2
-        expected = (slope * width2 * discrepancy / variance) ** 2 + width2 * known / variance
-        width2 = (LIFETIME_FREEDOM * spread**2 + expected) / (LIFETIME_FREEDOM + 1)
-    return width2
+@dataclass(frozen=True)
+class _Shared:
+    initial_error: Batch
+    final_error: Batch
+    departure: Batch
+    departure_sigma: Batch
+
+
+def _share(
+    s0: Batch, s1: Batch, c: Batch, gain: Batch, slope: Batch, d0: Batch, d1: Batch, anchors: Anchors
+) -> _Shared:
+    """Solve the two equations of `linear_estimate` for the errors and the departure of the lifetime."""
+    opacity2, lifetime2 = anchors.opacity_spread**2, anchors.spread**2
+    for _ in range(_EM_STEPS):
+        v00, v11, determinant, x0, x1 = _solved(s0, s1, c, gain**2 * opacity2, slope**2 * lifetime2, d0, d1)
+        opacity_left = opacity2 - (gain * opacity2) ** 2 * v11 / determinant
+        lifetime_left = lifetime2 - (slope * lifetime2) ** 2 * v00 / determinant
+        opacity2 = _widened(anchors.opacity_spread, gain * opacity2 * x0, opacity_left)
+        lifetime2 = _widened(anchors.spread, slope * lifetime2 * x1, lifetime_left)
+    v00, _, determinant, x0, x1 = _solved(s0, s1, c, gain**2 * opacity2, slope**2 * lifetime2, d0, d1)
+    lifetime_left = lifetime2 - (slope * lifetime2) ** 2 * v00 / determinant
+    return _Shared(s0**2 * (x0 - c * x1), s1**2 * x1, slope * lifetime2 * x1, np.sqrt(lifetime_left))
+
+
+def _solved(
+    s0: Batch, s1: Batch, c: Batch, opacity2: Batch, lifetime2: Batch, d0: Batch, d1: Batch
+) -> tuple[Batch, Batch, Batch, Batch, Batch]:
+    """Give the variances of (D_0, D_1), the determinant of their covariance, and the inverse covariance times them."""
+    v00, v11, v01 = s0**2 + opacity2, s1**2 + (c * s0) ** 2 + lifetime2, -c * s0**2
+    determinant = v00 * v11 - v01**2
+    return v00, v11, determinant, (v11 * d0 - v01 * d1) / determinant, (v00 * d1 - v01 * d0) / determinant
+
+
+def _widened(spread: Batch, departure: Batch, left: Batch) -> Batch:
+    """Variance of the normal law that stands for Student's t, given a departure and the variance that is left of it."""
+    return (FREEDOM * spread**2 + departure**2 + left) / (FREEDOM + 1)
 
 
 def shapes(queries: Sequence[Query], parameters: AnchoredParameters, heads: Heads) -> list[Shape]:
     """The curves of many experiments, the network asked once for all of them."""
     linear = linear_estimate(anchors_from_queries(queries, parameters), parameters)
     rest = np.asarray(heads(linear.features), dtype=float)
-    even = linear.scale * (linear.mean_even + rest[:, 0])
-    odd = linear.scale * (linear.mean_odd + rest[:, 1])
+    even = linear.scale * (linear.mean_even + parameters.network_gain * rest[:, 0])
+    odd = linear.scale * (linear.mean_odd + parameters.network_gain * rest[:, 1])
     log_sigma = rest[:, 2] + parameters.log_sigma_shift
     columns = np.stack(
         [
@@ -267,11 +308,24 @@ def curve(shape: Shape, time_s: Float[np.ndarray, "time"]) -> Curve:
     inside = np.clip(u, 0.0, 1.0)
     beyond = (u - inside) * duration / _HOUR_S * math.exp(-shape.log_t1_h)
     phi = shape.initial_opacity * (shape.final_opacity / shape.initial_opacity) ** inside * np.exp(-beyond)
-    weight = 4 * inside * (1 - inside)
-    mean = decay.neutron_polarization(phi, optics) + weight * (shape.even + shape.odd * (2 * inside - 1))
+    v, weight = 2 * inside - 1, window(inside)
+    mean = decay.neutron_polarization(phi, optics) + weight * (shape.even + shape.odd * v)
     sigma = ((1 - inside) * query.initial.sigma + inside * query.final.sigma) * np.exp(weight * shape.log_sigma)
     lifetime_sigma = decay.polarization_per_log_opacity(phi, optics) * beyond * shape.log_t1_sigma
     return Curve(mean, np.hypot(sigma, lifetime_sigma))
+
+
+def window(u: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Give w = 1 - (2u - 1)^4: 0 at the calibrations, near 1 over most of what lies between."""
+    return 1 - (2 * u - 1) ** 4
+
+
+def promised_log_opacity(
+    polarizer: Cell, since_filling_s: float, prior: LifetimePrior, parameters: AnchoredParameters
+) -> float:
+    """Give ln of the opacity that the laboratory's 3He polarization promises so many seconds after it was measured."""
+    gas = decay.OPACITY_PER_BAR_CM_ANG * polarizer.pressure_bar * polarizer.lab_polarization
+    return math.log(gas) + parameters.log_path_ang_cm - since_filling_s / _HOUR_S * math.exp(-prior.log_t1_h)
 
 
 def foretold(
@@ -280,7 +334,7 @@ def foretold(
     """Follow the decay from one calibration, forward or backward, with nothing but the cell's usual lifetime."""
     lifetimes = (np.asarray(time_s, dtype=float) - calibration.time_s) / _HOUR_S * math.exp(-prior.log_t1_h)
     start = decay.opacity_from_polarization(np.asarray(calibration.polarization), optics)
-    phi = start * np.exp(-lifetimes)
+    phi = np.exp(np.minimum(np.log(start) - lifetimes, decay.LARGEST_LOG_OPACITY))
     gain = decay.polarization_per_log_opacity(phi, optics)
     calibration_error = gain / decay.polarization_per_log_opacity(start, optics) * calibration.sigma
     mean = decay.neutron_polarization(phi, optics)
@@ -289,10 +343,8 @@ def foretold(
 
 def laboratory_calibration(polarizer: Cell, lab_time_s: float, parameters: AnchoredParameters) -> Calibration:
     """Give the neutron polarization that the filling laboratory's 3He polarization promises."""
-    path = math.exp(parameters.log_path_ang_cm)
-    phi = decay.opacity(
-        pressure_bar=polarizer.pressure_bar, length_cm=path, wavelength_ang=1.0, p_he3=polarizer.lab_polarization
-    )
+    prior = parameters.lifetime(polarizer.cell_id)
+    phi = np.exp(np.array(promised_log_opacity(polarizer, 0.0, prior, parameters)))
     gain = decay.polarization_per_log_opacity(phi, parameters.optics)
     promised = decay.neutron_polarization(phi, parameters.optics)
     return Calibration(lab_time_s, float(promised), float(gain * parameters.path_spread))

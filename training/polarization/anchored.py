@@ -19,23 +19,28 @@ from jaxtyping import Float
 from app.polarization import decay
 from app.polarization.anchored import (
     FEATURES,
+    FREEDOM,
     HEADS,
-    LIFETIME_FREEDOM,
     AnchoredParameters,
     Anchors,
     Heads,
     curve,
     linear_estimate,
     shapes,
+    window,
 )
-from app.polarization.experiment import Experiment
+from app.polarization.correction import position
+from app.polarization.experiment import Experiment, Query
 from training.polarization.lifetimes import fit_parameters
+from training.polarization.methods import Prediction, Predictor
 from training.polarization.splits import installations
 
 Network = Any
 """A `keras.Model`; Keras is imported only where a network is made."""
 
 _HOUR_S: Final = 3600.0
+LARGEST_DEPARTURE: Final = 6.0
+"""In scales of Student's t; beyond it a simulated decay would be none."""
 CALIBRATION_FOLDS: Final = 6
 NORMAL_COVERAGE: Final = ((1.0, 0.6827, 0.05), (2.0, 0.9545, 0.03))
 """Sigmas, share of a normal law within them, and how far off the share may be."""
@@ -73,6 +78,7 @@ class DecayRanges:
         t1_h: range of a cell's usual lifetime, log-uniform.
         spread: range of the spread of ln(T1) between its fillings, log-uniform.
         opacity: range of the initial opacity, uniform.
+        opacity_spread: range of the spread of ln(opacity) about what the filling laboratory promises, log-uniform.
         duration_h: time between the calibrations, log-uniform.
         sigma: counting error of the initial calibration, log-uniform.
         sigma_jitter: spread of ln(sigma) among the calibrations of one decay.
@@ -84,6 +90,7 @@ class DecayRanges:
     t1_h: tuple[float, float] = (35.0, 300.0)
     spread: tuple[float, float] = (0.02, 0.6)
     opacity: tuple[float, float] = (0.3, 2.0)
+    opacity_spread: tuple[float, float] = (0.02, 0.5)
     duration_h: tuple[float, float] = (0.5, 130.0)
     sigma: tuple[float, float] = (5e-4, 0.1)
     sigma_jitter: float = 0.35
@@ -119,18 +126,28 @@ def simulate_decays(
         return np.exp(rng.uniform(math.log(bounds[0]), math.log(bounds[1]), n))
 
     t1_h, spread, duration_h = log_uniform(r.t1_h), log_uniform(r.spread), log_uniform(r.duration_h)
-    log_t1 = np.log(t1_h) + spread * np.clip(rng.standard_t(LIFETIME_FREEDOM, n), -6, 6)
+    opacity_spread, opacity = log_uniform(r.opacity_spread), rng.uniform(*r.opacity, n)
+    departures = np.clip(rng.standard_t(FREEDOM, (2, n)), -LARGEST_DEPARTURE, LARGEST_DEPARTURE)
+    log_t1 = np.log(t1_h) + spread * departures[0]
     sigma = log_uniform(r.sigma)[:, None] * np.exp(r.sigma_jitter * rng.standard_normal((n, 3)))
     sigma[:, 1] *= np.exp(r.final_sigma_growth)
     excess = parameters.excess_sigma * np.exp(r.excess_jitter * rng.standard_normal((n, 1)))
     u = np.concatenate([np.zeros((n, 1)), np.ones((n, 1)), rng.uniform(0, 1, (n, args.points))], axis=1)
-    phi = rng.uniform(*r.opacity, (n, 1)) * np.exp(-duration_h[:, None] * u * np.exp(-log_t1)[:, None])
+    phi = opacity[:, None] * np.exp(-duration_h[:, None] * u * np.exp(-log_t1)[:, None])
     amplitude = 1 + r.amplitude_jitter * rng.standard_normal((n, 1))
     truth = amplitude * decay.neutron_polarization(phi, parameters.optics)
     width = np.concatenate([sigma[:, :2], np.repeat(sigma[:, 2:], args.points, axis=1)], axis=1)
     measured = truth + np.hypot(width, excess) * rng.standard_normal(truth.shape)
     anchors = Anchors(
-        duration_h * _HOUR_S, measured[:, 0], measured[:, 1], sigma[:, 0], sigma[:, 1], np.log(t1_h), spread
+        duration_s=duration_h * _HOUR_S,
+        initial=measured[:, 0],
+        final=measured[:, 1],
+        initial_sigma=sigma[:, 0],
+        final_sigma=sigma[:, 1],
+        log_t1_h=np.log(t1_h),
+        spread=spread,
+        log_opacity=np.log(opacity) - opacity_spread * departures[1],
+        opacity_spread=opacity_spread,
     )
     return SimulatedDecays(anchors, u[:, 2:], measured[:, 2:], sigma[:, 2:])
 
@@ -144,7 +161,7 @@ def training_arrays(
     linear = linear_estimate(decays.anchors, parameters)
     scale, u = linear.scale[:, None], decays.u
     phi = linear.initial_opacity[:, None] * (linear.final_opacity / linear.initial_opacity)[:, None] ** u
-    bent = 4 * u * (1 - u) * (linear.mean_even[:, None] + linear.mean_odd[:, None] * (2 * u - 1))
+    bent = window(u) * (linear.mean_even[:, None] + linear.mean_odd[:, None] * (2 * u - 1))
     residual = (decays.polarization - decay.neutron_polarization(phi, parameters.optics)) / scale - bent
     between = (1 - u) * decays.anchors.initial_sigma[:, None] + u * decays.anchors.final_sigma[:, None]
     scatter = np.hypot(decays.sigma, parameters.excess_sigma) * np.ones_like(u)
@@ -162,7 +179,7 @@ def negative_log_likelihood(targets: Any, heads: Any) -> Any:
     from keras import ops
 
     residual, u, between, scatter = (targets[..., i] for i in range(4))
-    weight = 4 * u * (1 - u)
+    weight = 1 - (2 * u - 1) ** 4
     mean = weight * (heads[:, 0:1] + heads[:, 1:2] * (2 * u - 1))
     variance = (between * ops.exp(weight * heads[:, 2:3])) ** 2 + scatter**2
     return (ops.log(variance) + (residual - mean) ** 2 / variance) / 2
@@ -202,37 +219,69 @@ def heads_of(network: Network) -> Heads:
 
 
 def fit_anchored(experiments: Sequence[Experiment], args: AnchoredArgs) -> tuple[AnchoredParameters, Network]:
-    """Fit the parameters on measured decays, train the network on simulated ones, calibrate the sigma out of sample."""
+    """Fit the parameters on measured decays, train the network on simulated ones, weigh and calibrate it out of sample.
+
+    Args:
+        experiments: of one material.
+        args: how the network is trained.
+    """
     parameters = fit_parameters(experiments)
     network = train_network(parameters, args)
-    shift = calibration_shift(held_out_pulls(experiments, heads_of(network)))
-    return dataclasses.replace(parameters, log_sigma_shift=shift), network
+    pulls = held_out_pulls(experiments, heads_of(network))
+    gain = network_gain(pulls)
+    shift = calibration_shift(pulls, gain)
+    return dataclasses.replace(parameters, network_gain=gain, log_sigma_shift=shift), network
+
+
+@dataclass(frozen=True)
+class AnchoredMethod:
+    """The anchored decay model among the methods that `evaluate` compares."""
+
+    args: AnchoredArgs = AnchoredArgs()
+
+    @property
+    def name(self) -> str:
+        """Short and unique in a table."""
+        return "anchored-decay"
+
+    def fit(self, experiments: Sequence[Experiment], seed: int) -> Predictor:
+        """Fit, train and calibrate without the experiments that are held out."""
+        parameters, network = fit_anchored(experiments, dataclasses.replace(self.args, seed=seed))
+        heads = heads_of(network)
+
+        def predictor(query: Query) -> Prediction:
+            answer = curve(shapes([query], parameters, heads)[0], query.time_s)
+            return Prediction(answer.mean, answer.sigma)
+
+        return predictor
 
 
 @dataclass(frozen=True)
 class Pulls:
-    """What calibration needs of points that were predicted unseen, each field of shape ``sample``.
+    """What weighing and calibration need of points that were predicted unseen, each field of shape ``sample``.
 
     Attributes:
-        residual: measured minus predicted polarization.
+        residual: measured polarization minus the linear estimate.
+        correction: what the network adds to the linear estimate.
         sigma: predicted standard deviation, before calibration.
-        weight: 4u(1-u), by which a shift of log sigma acts.
+        weight: the window between the calibrations, by which a shift of log sigma acts.
         scatter: the measured point's own counting error.
     """
 
     residual: Float[np.ndarray, "sample"]
+    correction: Float[np.ndarray, "sample"]
     sigma: Float[np.ndarray, "sample"]
     weight: Float[np.ndarray, "sample"]
     scatter: Float[np.ndarray, "sample"]
 
-    def coverage(self, shift: float, sigmas: float) -> float:
-        """Share of points within so many standard deviations once log sigma is shifted."""
+    def coverage(self, gain: float, shift: float, sigmas: float) -> float:
+        """Share of points within so many standard deviations, the network weighed by gain and log sigma shifted."""
         width = np.hypot(self.sigma * np.exp(self.weight * shift), self.scatter)
-        return float((np.abs(self.residual) <= sigmas * width).mean())
+        return float((np.abs(self.residual - gain * self.correction) <= sigmas * width).mean())
 
 
 def held_out_pulls(experiments: Sequence[Experiment], heads: Heads) -> Pulls:
-    """Predict every filling with parameters fitted on the other folds, and compare."""
+    """Predict every installation with parameters fitted on the other folds, and compare."""
     groups, columns = installations(experiments), []
     for fold in range(CALIBRATION_FOLDS):
         out = {index for group in groups[fold::CALIBRATION_FOLDS] for index in group}
@@ -245,20 +294,32 @@ def held_out_pulls(experiments: Sequence[Experiment], heads: Heads) -> Pulls:
 
 def _pulls_of(experiments: Sequence[Experiment], parameters: AnchoredParameters, heads: Heads) -> list[np.ndarray]:
     queries = [e.query() for e in experiments]
+    with_network = shapes(queries, dataclasses.replace(parameters, network_gain=1.0), heads)
+    without = shapes(queries, dataclasses.replace(parameters, network_gain=0.0), heads)
     columns = []
-    for e, query, shape in zip(experiments, queries, shapes(queries, parameters, heads), strict=True):
-        predicted = curve(shape, query.time_s)
-        u = query.time_s / query.final.time_s
-        residual = e.polarization[1:-1] - predicted.mean
-        columns.append(np.stack([residual, predicted.sigma, 4 * u * (1 - u), e.sigma[1:-1]]))
+    for e, query, bent, linear in zip(experiments, queries, with_network, without, strict=True):
+        predicted, estimate = curve(bent, query.time_s), curve(linear, query.time_s)
+        weight = window(position(query.time_s, query.initial, query.final))
+        residual = e.polarization[1:-1] - estimate.mean
+        columns.append(np.stack([residual, predicted.mean - estimate.mean, predicted.sigma, weight, e.sigma[1:-1]]))
     return columns
 
 
-def calibration_shift(pulls: Pulls) -> float:
+def network_gain(pulls: Pulls) -> float:
+    """Find the share of the network's corrections that the residuals bear out: weighted least squares, in 0 to 1."""
+    weight = 1 / (pulls.sigma**2 + pulls.scatter**2)
+    power = float((weight * pulls.correction**2).sum())
+    borne_out = float((weight * pulls.correction * pulls.residual).sum())
+    return float(np.clip(borne_out / power, 0.0, 1.0)) if power > 0 else 0.0
+
+
+def calibration_shift(pulls: Pulls, gain: float) -> float:
     """Find the shift of log sigma that brings the shares within 1 and 2 sigma nearest to those of a normal law."""
 
     def miss(shift: float) -> float:
-        return sum((pulls.coverage(shift, k) - share) ** 2 / tolerance**2 for k, share, tolerance in NORMAL_COVERAGE)
+        return sum(
+            (pulls.coverage(gain, shift, k) - share) ** 2 / tolerance**2 for k, share, tolerance in NORMAL_COVERAGE
+        )
 
     return float(min(SHIFTS, key=lambda shift: (miss(shift), abs(shift))))
 

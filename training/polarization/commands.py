@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -9,10 +11,12 @@ import typer
 
 from app.errors import AppError
 from app.polarization.experiment import Experiment, Material
+from training.polarization.anchored import AnchoredMethod
 from training.polarization.args import DataArgs, TrainArgs
 from training.polarization.baselines import BASELINES
 from training.polarization.data import DEFAULT_OUT, load_dataset
 from training.polarization.evaluate import (
+    Grouping,
     Ranked,
     combined,
     leave_one_out,
@@ -22,13 +26,26 @@ from training.polarization.evaluate import (
 )
 from training.polarization.methods import Method
 from training.polarization.networks import COMPLEXITIES, architecture
+from training.polarization.splits import campaigns, installations
 
 RUNS: Final = Path("runs")
+METHODS: Final[tuple[Method, ...]] = (AnchoredMethod(), *BASELINES)
 ENSEMBLE_SIZE: Final = 4
+
+
+class HoldOut(StrEnum):
+    """What is held out together."""
+
+    installation = "installation"
+    campaign = "campaign"
+
+
+GROUPINGS: Final[Mapping[HoldOut, Grouping]] = {HoldOut.installation: installations, HoldOut.campaign: campaigns}
 
 MaterialOption = Annotated[str, typer.Option(help="crystalline or amorphous")]
 DatasetOption = Annotated[Path, typer.Option(help="folder or file that `data` wrote")]
 RunsOption = Annotated[Path, typer.Option(help="folder of runs and results")]
+HoldOutOption = Annotated[HoldOut, typer.Option(help="one filling of a cell, or a whole beam time")]
 SeedOption = Annotated[int, typer.Option(help="of everything that is drawn")]
 
 
@@ -54,12 +71,12 @@ def method_from_name(name: str) -> Method:
     Raises:
         ValueError: neither a baseline nor ``{complexity}_{augmentations}``.
     """
-    for baseline in BASELINES:
-        if baseline.name == name:
-            return baseline
+    for method in METHODS:
+        if method.name == name:
+            return method
     complexity, _, copies = name.removesuffix("-raw").rpartition("_")
     if not copies.isdecimal():
-        known = ", ".join(b.name for b in BASELINES)
+        known = ", ".join(m.name for m in METHODS)
         raise ValueError(f"no method {name!r}: give one of {known}, or complexity_augmentations such as Naif854_10")
     architecture(complexity)
     from training.polarization.train import NetworkMethod
@@ -104,13 +121,21 @@ def evaluate_command(
     runs: RunsOption = RUNS,
     seed: SeedOption = 0,
     jobs: Annotated[int, typer.Option(help="fits at the same time; -1 takes all cores")] = 1,
+    hold_out: HoldOutOption = HoldOut.installation,
     dask: Annotated[str, typer.Option(help="address of a Dask scheduler that shares this file system")] = "",
 ) -> None:
     """Leave one experiment out for each method; what is done already is kept. Prints the ranking."""
     chosen = _named(list(dict.fromkeys(methods)))
     experiments = experiments_of(dataset, _material(material))
     with backend(dask):
-        results = leave_one_out(chosen, experiments, _results(runs, material), seed=seed, jobs=jobs)
+        results = leave_one_out(
+            chosen,
+            experiments,
+            results_folder(runs, material, hold_out),
+            grouping=GROUPINGS[hold_out],
+            seed=seed,
+            jobs=jobs,
+        )
     typer.echo(markdown_table(ranking(results)))
 
 
@@ -118,11 +143,12 @@ def rank_command(
     material: MaterialOption,
     dataset: DatasetOption = DEFAULT_OUT,
     runs: RunsOption = RUNS,
+    hold_out: HoldOutOption = HoldOut.installation,
     ensemble: Annotated[int, typer.Option(help="combine this many of the best networks; 0: none")] = ENSEMBLE_SIZE,
 ) -> None:
     """Rank every method that has been evaluated on this whole data set, and the ensemble of the best networks."""
     experiments = experiments_of(dataset, _material(material))
-    results = stored_outcomes(_results(runs, material), experiments)
+    results = stored_outcomes(results_folder(runs, material, hold_out), experiments)
     if not results:
         typer.echo("nothing is evaluated on this data set yet: run `evaluate` first", err=True)
         raise typer.Exit(1)
@@ -144,8 +170,9 @@ def _is_network(row: Ranked) -> bool:
     return name.rpartition("_")[0] in COMPLEXITIES and not name.endswith("-raw")
 
 
-def _results(runs: Path, material: str) -> Path:
-    return runs / "leave-one-out" / material
+def results_folder(runs: Path, material: str, hold_out: HoldOut) -> Path:
+    """Give where the results of one material and one way of holding out are kept."""
+    return runs / f"leave-one-{hold_out.value}-out" / material
 
 
 def backend(address: str) -> Any:

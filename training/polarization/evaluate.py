@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +25,9 @@ from app.polarization.experiment import Experiment
 from training.polarization.methods import Method, Prediction, method_key
 from training.polarization.scores import Outcome, Scores, outcome, score
 from training.polarization.splits import fingerprint, installations
+
+Grouping = Callable[[Sequence[Experiment]], list[tuple[int, ...]]]
+"""Experiments -> indices of those that are held out together; see `splits`."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def leave_one_out(
     experiments: Sequence[Experiment],
     folder: Path,
     *,
+    grouping: Grouping = installations,
     seed: int = 0,
     jobs: int = 1,
     progress: bool = True,
@@ -58,7 +62,8 @@ def leave_one_out(
     Args:
         methods: names must differ.
         experiments: of one material, deduplicated.
-        folder: where results are kept, e.g. ``runs/leave-one-out/crystalline``.
+        folder: where results are kept, e.g. ``runs/leave-one-out/crystalline``; another one for another grouping.
+        grouping: what is held out together.
         seed: handed to every fit.
         jobs: fits at the same time, in processes; -1 takes all cores. A back end that is set outside goes before it.
         progress: show a bar on standard error.
@@ -71,7 +76,7 @@ def leave_one_out(
     """
     _check(methods, experiments)
     kept = [e for e in experiments if len(e.time_s) > 2]
-    tasks = plan(methods, kept, folder, seed)
+    tasks = plan(methods, kept, folder, seed, grouping)
     waiting = [task for task in tasks if not task.done]
     results = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(run)(task, kept) for task in waiting)
     bar = tqdm(results, total=len(tasks), initial=len(tasks) - len(waiting), unit="fit", disable=not progress)
@@ -89,8 +94,14 @@ def _check(methods: Sequence[Method], experiments: Sequence[Experiment]) -> None
         raise ValueError("give experiments of exactly one material: crystalline or amorphous")
 
 
-def plan(methods: Sequence[Method], experiments: Sequence[Experiment], folder: Path, seed: int) -> list[Task]:
-    """List all fits, done or not. Installations come first, methods within: early results cover all methods."""
+def plan(
+    methods: Sequence[Method],
+    experiments: Sequence[Experiment],
+    folder: Path,
+    seed: int,
+    grouping: Grouping = installations,
+) -> list[Task]:
+    """List all fits, done or not. Groups come first, methods within: early results cover all methods."""
     data = data_folder(folder, experiments)
     return [
         Task(
@@ -99,7 +110,7 @@ def plan(methods: Sequence[Method], experiments: Sequence[Experiment], folder: P
             tuple(data / f"{method_key(method)}-seed{seed}" / _file_name(experiments[i].name) for i in group),
             seed,
         )
-        for group in installations(experiments)
+        for group in grouping(experiments)
         for method in methods
     ]
 

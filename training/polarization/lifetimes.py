@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.optimize import least_squares, minimize_scalar
 
 from app.polarization import decay
-from app.polarization.anchored import LIFETIME_FREEDOM, AnchoredParameters, LifetimePrior
+from app.polarization.anchored import FREEDOM, AnchoredParameters, LifetimePrior
 from app.polarization.correction import line_sigma
 from app.polarization.experiment import Experiment, Material
 
@@ -31,6 +31,8 @@ SPREAD_GRID: Final = np.geomspace(0.01, 0.8, 32)
 _CENTRE_STEPS: Final = 30
 POOLED_WEIGHT: Final = 3.0
 """The usual spread within cells counts like this many fillings when the spread of one cell is estimated."""
+CAUTION: Final = 1.25
+"""A coming reactor cycle has other magnets and guides than those that were seen: every spread is widened by this."""
 LOG_T1_BOUNDS_H: Final = (0.0, 9.0)
 
 
@@ -58,7 +60,7 @@ def fit_parameters(experiments: Sequence[Experiment]) -> AnchoredParameters:
     decays = [fit_decay(e, optics, excess) for e in experiments]
     cells, unknown = lifetime_priors(decays)
     log_path, path_spread = fit_path(experiments, decays)
-    return AnchoredParameters(optics, excess, 0.0, log_path, path_spread, cells, unknown)
+    return AnchoredParameters(optics, excess, 1.0, 0.0, log_path, path_spread, cells, unknown)
 
 
 def fit_optics(experiments: Sequence[Experiment]) -> decay.Optics:
@@ -153,19 +155,14 @@ def fit_decay(e: Experiment, optics: decay.Optics, excess_sigma: float) -> Fitte
 
 
 def fit_path(experiments: Sequence[Experiment], decays: Sequence[FittedDecay]) -> tuple[float, float]:
-    """Find ln(L lambda / A cm) from what was measured at the start and in the filling laboratory, and its spread.
-
-    Median and 1.4826 times the median absolute deviation, so that a mistyped header does no harm.
-    """
-    logs = []
-    for e, d in zip(experiments, decays, strict=True):
-        at_filling = d.log_phi - e.lab_time_s / _HOUR_S * np.exp(-d.log_t1_h)
-        unit = decay.opacity(
-            pressure_bar=e.polarizer.pressure_bar, length_cm=1, wavelength_ang=1, p_he3=e.polarizer.lab_polarization
-        )
-        logs.append(at_filling - np.log(unit))
-    centre = float(np.median(logs))
-    return centre, float(max(1.4826 * np.median(np.abs(np.array(logs) - centre)), SMALLEST_PATH_SPREAD))
+    """Find centre and scale of ln(L lambda / A cm) from the opacities at the start and the laboratory's values."""
+    paths = []
+    for e, fitted in zip(experiments, decays, strict=True):
+        gas = decay.OPACITY_PER_BAR_CM_ANG * e.polarizer.pressure_bar * e.polarizer.lab_polarization
+        at_filling = fitted.log_phi - e.lab_time_s / _HOUR_S * np.exp(-fitted.log_t1_h)
+        paths.append(at_filling - np.log(gas))
+    centre, spread = student_beneath_errors(np.array(paths), np.zeros(len(paths)))
+    return centre, CAUTION * max(spread, SMALLEST_PATH_SPREAD)
 
 
 def lifetime_priors(decays: Sequence[FittedDecay]) -> tuple[Mapping[str, LifetimePrior], LifetimePrior]:
@@ -174,15 +171,15 @@ def lifetime_priors(decays: Sequence[FittedDecay]) -> tuple[Mapping[str, Lifetim
     A cell's centre is drawn towards the centre of all by how well it is known (empirical Bayes; Efron and Morris, J.
     Am. Stat. Assoc. 70 (1975) 311), its spread towards the usual spread within cells by the number of its fillings.
     """
-    unknown = _student_beneath_errors(decays)
+    unknown = _lifetime_law(decays)
     by_cell = defaultdict(list)
     for fitted in decays:
         by_cell[fitted.cell_id].append(fitted)
-    found = {cell_id: _student_beneath_errors(own) for cell_id, own in sorted(by_cell.items())}
+    found = {cell_id: _lifetime_law(own) for cell_id, own in sorted(by_cell.items())}
     centred = [
         replace(d, log_t1_h=d.log_t1_h - found[d.cell_id].log_t1_h) for d in decays if len(by_cell[d.cell_id]) > 1
     ]
-    usual = _student_beneath_errors(centred).spread if centred else unknown.spread
+    usual = _lifetime_law(centred).spread if centred else unknown.spread
     cells = {}
     for cell_id, own in found.items():
         n = len(by_cell[cell_id])
@@ -190,26 +187,30 @@ def lifetime_priors(decays: Sequence[FittedDecay]) -> tuple[Mapping[str, Lifetim
         error2 = spread2 / n
         trust = unknown.spread**2 / (unknown.spread**2 + error2)
         centre = trust * own.log_t1_h + (1 - trust) * unknown.log_t1_h
-        cells[cell_id] = LifetimePrior(float(centre), float(np.sqrt(spread2 + trust * error2)))
-    return cells, unknown
+        cells[cell_id] = LifetimePrior(float(centre), float(CAUTION * np.sqrt(spread2 + trust * error2)))
+    return cells, replace(unknown, spread=CAUTION * unknown.spread)
 
 
-def _student_beneath_errors(decays: Sequence[FittedDecay]) -> LifetimePrior:
-    """Most likely centre and scale of Student's t for values that carry errors of their own."""
-    x = np.array([value.log_t1_h for value in decays])
-    sigma = np.array([value.sigma for value in decays])
+def _lifetime_law(decays: Sequence[FittedDecay]) -> LifetimePrior:
+    return LifetimePrior(
+        *student_beneath_errors(np.array([d.log_t1_h for d in decays]), np.array([d.sigma for d in decays]))
+    )
 
-    def with_spread(spread: float) -> tuple[float, LifetimePrior]:
-        width2 = sigma**2 + spread**2
+
+def student_beneath_errors(x: Float[np.ndarray, "sample"], sigma: Float[np.ndarray, "sample"]) -> tuple[float, float]:
+    """Find the most likely centre and scale of Student's t for values that carry errors of their own."""
+
+    def with_scale(scale: float) -> tuple[float, float, float]:
+        width2 = sigma**2 + scale**2
         centre = float(np.median(x))
         for _ in range(_CENTRE_STEPS):
-            weight = (LIFETIME_FREEDOM + 1) / (LIFETIME_FREEDOM * width2 + (x - centre) ** 2)
+            weight = (FREEDOM + 1) / (FREEDOM * width2 + (x - centre) ** 2)
             centre = float(np.average(x, weights=weight))
-        z2 = (x - centre) ** 2 / width2 / LIFETIME_FREEDOM
-        surprise = (LIFETIME_FREEDOM + 1) / 2 * np.log1p(z2).sum() + np.log(width2).sum() / 2
-        return float(surprise), LifetimePrior(centre, float(spread))
+        z2 = (x - centre) ** 2 / width2 / FREEDOM
+        surprise = (FREEDOM + 1) / 2 * np.log1p(z2).sum() + np.log(width2).sum() / 2
+        return float(surprise), centre, float(scale)
 
-    return min((with_spread(spread) for spread in SPREAD_GRID), key=lambda pair: pair[0])[1]
+    return min(with_scale(scale) for scale in SPREAD_GRID)[1:]
 
 
 def _material(experiments: Sequence[Experiment]) -> Material:

@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final
 
 import numpy as np
 
 from app.polarization.experiment import Experiment
+
+CAMPAIGN_PAUSE: Final = timedelta(days=14)
+"""Longer than any pause within a reactor cycle of the ILL, shorter than any between two."""
 
 Fill = tuple[str, str]
 """A cell id and when its lab polarization was measured: one filling of one cell."""
@@ -37,6 +42,23 @@ def installations(experiments: Sequence[Experiment]) -> list[tuple[int, ...]]:
         for fill in set().union(*(fills(experiments[i]) for i in joined)):
             group_of[fill] = joined
     return sorted({tuple(sorted(group)) for group in group_of.values()})
+
+
+def campaigns(experiments: Sequence[Experiment]) -> list[tuple[int, ...]]:
+    """Group experiments by beam time: a pause of `CAMPAIGN_PAUSE` begins another campaign, of another reactor cycle.
+
+    Returns:
+        Indices into ``experiments``, groups in order of time.
+    """
+    groups: list[list[int]] = []
+    last: datetime | None = None
+    for index in sorted(range(len(experiments)), key=lambda i: experiments[i].start):
+        start = experiments[index].start
+        if last is None or start - last > CAMPAIGN_PAUSE:
+            groups.append([])
+        groups[-1].append(index)
+        last = start
+    return [tuple(group) for group in groups]
 
 
 def folds(experiments: Sequence[Experiment]) -> Iterator[tuple[list[Experiment], list[Experiment]]]:
