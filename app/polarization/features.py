@@ -36,8 +36,10 @@ NUMBERS: Final = MappingProxyType[str, Callable[[Query], float]](
         "lab_time_s": lambda q: q.lab_time_s,
         "initial_time_s": lambda q: q.initial.time_s,
         "initial_polarization": lambda q: q.initial.polarization,
+        "initial_sigma": lambda q: q.initial.sigma,
         "final_time_s": lambda q: q.final.time_s,
         "final_polarization": lambda q: q.final.polarization,
+        "final_sigma": lambda q: q.final.sigma,
     }
 )
 """Every numerical feature by name. Units stand in the names; polarizations have none."""

@@ -6,6 +6,7 @@ import typer
 
 from training.polarization.commands import complexities_command, evaluate_command, rank_command, train_command
 from training.polarization.data import data_command
+from training.polarization.publish import publish_command
 
 cli = typer.Typer(no_args_is_help=True, help="Polarization: data, training, evaluation, publishing.")
 
@@ -20,6 +21,7 @@ cli.command("train")(train_command)
 cli.command("evaluate")(evaluate_command)
 cli.command("rank")(rank_command)
 cli.command("complexities")(complexities_command)
+cli.command("publish")(publish_command)
 
 if __name__ == "__main__":
     cli()

@@ -49,7 +49,8 @@ HoldOutOption = Annotated[HoldOut, typer.Option(help="one filling of a cell, or 
 SeedOption = Annotated[int, typer.Option(help="of everything that is drawn")]
 
 
-def _material(text: str) -> Material:
+def material_of(text: str) -> Material:
+    """Read a material from the command line."""
     if text == "crystalline" or text == "amorphous":
         return text
     raise typer.BadParameter(f"{text!r} is neither crystalline nor amorphous")
@@ -105,7 +106,7 @@ def train_command(
     from training.polarization.train import save, train
 
     _named([f"{name}_{copies}" for name in complexity for copies in augment])
-    experiments = experiments_of(dataset, _material(material))
+    experiments = experiments_of(dataset, material_of(material))
     for name in complexity:
         for copies in augment:
             args = TrainArgs(name, DataArgs(copies), epochs=epochs, batch_size=batch_size)
@@ -126,7 +127,7 @@ def evaluate_command(
 ) -> None:
     """Leave one experiment out for each method; what is done already is kept. Prints the ranking."""
     chosen = _named(list(dict.fromkeys(methods)))
-    experiments = experiments_of(dataset, _material(material))
+    experiments = experiments_of(dataset, material_of(material))
     with backend(dask):
         results = leave_one_out(
             chosen,
@@ -147,7 +148,7 @@ def rank_command(
     ensemble: Annotated[int, typer.Option(help="combine this many of the best networks; 0: none")] = ENSEMBLE_SIZE,
 ) -> None:
     """Rank every method that has been evaluated on this whole data set, and the ensemble of the best networks."""
-    experiments = experiments_of(dataset, _material(material))
+    experiments = experiments_of(dataset, material_of(material))
     results = stored_outcomes(results_folder(runs, material, hold_out), experiments)
     if not results:
         typer.echo("nothing is evaluated on this data set yet: run `evaluate` first", err=True)
