@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow lint format lock hooks setup-service setup clean
+.PHONY: help serve test test-slow bench-leave-one-out lint format lock hooks setup-service setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,9 @@ test: setup ## Set up everything and run the tests; ARGS="-k name" selects
 
 test-slow: setup ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+bench-leave-one-out: setup ## Print the leave-one-out table of the polarization models (about half an hour the first time)
+	@$(BIN)/python -m benchmarks.polarization_leave_one_out $(ARGS)
 
 lint: setup ## Check format, style, types and layers
 	$(BIN)/ruff format --check
