@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app import __version__
-from app.api import docs, health, models, problems
+from app.api import docs, health, models, polarization, problems
 from app.api.edge import Edge
 from app.api.seams import ModelRegistry
 from app.logs import configure_logs
@@ -76,9 +76,13 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None) -> 
     app.state.registry = registry or open_registry(settings)
     problems.install(app)
     docs.mount_static(app)
-    for router in ROUTERS:
+    for router in (*ROUTERS, polarization.create_router(_polarization_limits(settings))):
         app.include_router(router)
     return app
+
+
+def _polarization_limits(settings: Settings) -> polarization.Limits:
+    return polarization.Limits(settings.max_experiments, settings.max_times, settings.max_upload_bytes)
 
 
 def service() -> FastAPI:

@@ -85,10 +85,15 @@ def read_archives(contents: Iterable[tuple[str, bytes]], limits: Limits = DEFAUL
     return replace(survey(texts), skipped=tuple(skipped))
 
 
-def unpack(content: bytes, name: str = "upload", limits: Limits = DEFAULT_LIMITS) -> Unpacked:
-    """The texts of the `.fli` files in a zip, or the single file's. Raises as `read_archive`."""
+def unpack(
+    content: bytes, name: str = "upload", limits: Limits = DEFAULT_LIMITS, endings: tuple[str, ...] = (".fli",)
+) -> Unpacked:
+    """The texts of the `.fli` files in a zip (or those of other ``endings``), or the single file's.
+
+    Raises as `read_archive`.
+    """
     if content.startswith(ZIP_MAGICS):
-        return _unzip(content, limits)
+        return _unzip(content, limits, endings)
     if content.startswith(APPLE_DOUBLE_MAGIC):
         raise UnsupportedFormat(
             "an AppleDouble file (its name begins with '._') holds no measurement; send the file itself"
@@ -122,22 +127,23 @@ def _display_name(name: str) -> str:
 # --- zips ------------------------------------------------------------------------------------------------------------
 
 
-def _unzip(content: bytes, limits: Limits) -> Unpacked:
+def _unzip(content: bytes, limits: Limits, endings: tuple[str, ...]) -> Unpacked:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return _members(archive, limits)
+            return _members(archive, limits, endings)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
         raise InvalidInput(
             f"the zip cannot be read ({type(error).__name__}); pack the folder again, unencrypted"
         ) from None
 
 
-def _members(archive: zipfile.ZipFile, limits: Limits) -> Unpacked:
+def _members(archive: zipfile.ZipFile, limits: Limits, endings: tuple[str, ...]) -> Unpacked:
     members = [member for member in archive.infolist() if not member.is_dir()]
     if len(members) > limits.members:
         raise TooLarge(f"{len(members)} files in the zip, at most {limits.members} are read")
-    wanted = [member for member in members if not _skip_reason(member)]
-    skipped = [(_display_name(member.filename), _skip_reason(member)) for member in members if _skip_reason(member)]
+    reasons = [_skip_reason(member, endings) for member in members]
+    wanted = [member for member, reason in zip(members, reasons, strict=True) if not reason]
+    skipped = [(_display_name(m.filename), reason) for m, reason in zip(members, reasons, strict=True) if reason]
     _check_sizes(wanted, limits)
     texts: dict[str, str] = {}
     for member in wanted:
@@ -148,15 +154,15 @@ def _members(archive: zipfile.ZipFile, limits: Limits) -> Unpacked:
         else:
             texts[_free_name(name, texts)] = _decoded(data)
     if not texts:
-        raise InvalidInput(f"no .fli file among the {len(members)} files of the zip")
+        raise InvalidInput(f"no {' or '.join(endings)} file among the {len(members)} files of the zip")
     return Unpacked(texts, tuple(skipped))
 
 
-def _skip_reason(member: zipfile.ZipInfo) -> str:
+def _skip_reason(member: zipfile.ZipInfo, endings: tuple[str, ...]) -> str:
     name = member.filename.replace("\\", "/")
     if name.rpartition("/")[2].startswith("._") or name.startswith("__MACOSX/"):
         return "AppleDouble file of macOS"
-    return "" if name.lower().endswith(".fli") else "no .fli"
+    return "" if name.lower().endswith(endings) else f"no {' or '.join(endings)}"
 
 
 def _check_sizes(members: list[zipfile.ZipInfo], limits: Limits) -> None:

@@ -30,6 +30,9 @@ SATURATION_MARGIN: Final = 5e-4
 SMALLEST_RATIO: Final = 1e-3
 """P/A is held above this: a filter that polarizes less is empty, and the logarithm of its opacity has no meaning."""
 
+LARGEST_LOG_OPACITY: Final = 5.0
+"""ln(phi) is held below this: tanh is 1 long before, and cosh^2 would overflow long after."""
+
 _NEWTON_STEPS: Final = 40
 _NEWTON_TOLERANCE: Final = 1e-13
 
@@ -134,8 +137,9 @@ class DecayFit:
         return np.divide(1.0, self.rate_per_s, out=np.full_like(self.rate_per_s, np.nan), where=~self.not_decaying)
 
     def phi(self, time_s: Array) -> Array:
-        """Opacity of the polarizer cell; ln(phi) is linear in time."""
-        return np.exp(self.log_phi_initial - self.rate_per_s * (np.asarray(time_s) - self.initial_s))
+        """Opacity of the polarizer cell; ln(phi) is linear in time, up to `LARGEST_LOG_OPACITY`."""
+        log_phi = self.log_phi_initial - self.rate_per_s * (np.asarray(time_s) - self.initial_s)
+        return np.exp(np.minimum(log_phi, LARGEST_LOG_OPACITY))
 
     def polarization(self, time_s: Array) -> Array:
         """Neutron polarization at these times, also outside the anchors."""
@@ -216,6 +220,11 @@ def polarization_from_flipping_ratio(ratio: Array) -> Array:
     """Give P = (R-1)/(R+1)."""
     ratio = np.asarray(ratio, dtype=float)
     return (ratio - 1) / (ratio + 1)
+
+
+def polarization_sigma_from_flipping_ratio(ratio: Array, sigma: Array) -> Array:
+    """Give sigma_P = 2 sigma_R/(R+1)^2."""
+    return 2 * np.asarray(sigma) / (np.asarray(ratio) + 1) ** 2
 
 
 def counting_sigma(polarization: Array, counts: Array) -> Array:

@@ -16,7 +16,7 @@ from app.polarization import anchored, decay
 from app.polarization.anchored import AnchoredParameters, LifetimePrior
 from app.polarization.correction import Curve
 from app.polarization.experiment import Material, Query
-from app.polarization.features import CELL_PREFIX, static_features
+from app.polarization.features import CELL_PREFIX, NUMBERS, static_features
 
 ANCHORED_FAMILY: Final = "polarization/anchored-decay"
 D3_FAMILY: Final = "polarization/d3-network"
@@ -50,8 +50,18 @@ class Answer(Protocol):
         """Centre and standard deviation of ln(T1/h); None where the model does not say."""
         ...
 
+    @property
+    def asked(self) -> Curve:
+        """Mean and sigma before any correction, at the query's times."""
+        ...
+
+    @property
+    def at_anchors(self) -> tuple[float, float]:
+        """Mean before any correction at the initial and at the final calibration."""
+        ...
+
     def curve(self, time_s: Float[np.ndarray, "time"]) -> Curve:
-        """Mean and sigma before any correction, times on the query's clock."""
+        """Mean and sigma before any correction at other times, on the query's clock."""
         ...
 
 
@@ -73,20 +83,36 @@ class PolarizationModel(Protocol):
 
     def knows_cell(self, cell_id: str) -> bool: ...
 
-    def answers(self, queries: Sequence[Query]) -> Sequence[Answer]: ...
+    def answers(self, queries: Sequence[Query]) -> Sequence[Answer]:
+        """Answer all queries by one run of the network."""
+        ...
 
     def outside(self, query: Query) -> Sequence[Outside]:
         """Inputs outside the training ranges."""
         ...
 
 
+_KEPT_MODELS: Final = 64
+_kept: dict[int, PolarizationModel] = {}
+
+
 def polarization_model(loaded: LoadedModel) -> PolarizationModel:
-    """Give a loaded version the behaviour of its family.
+    """Give a loaded version the behaviour of its family. The answer is kept: the same version gives the same object.
 
     Raises:
         InvalidInput: the version is of another job.
         ModelRefused: its parameters do not fit its family.
     """
+    kept = _kept.get(id(loaded))
+    if kept is not None and kept.loaded is loaded:
+        return kept
+    while len(_kept) >= _KEPT_MODELS:
+        _kept.pop(next(iter(_kept)), None)
+    _kept[id(loaded)] = model = _of_family(loaded)
+    return model
+
+
+def _of_family(loaded: LoadedModel) -> PolarizationModel:
     family = loaded.manifest.family
     if family not in _FAMILIES:
         raise InvalidInput(
@@ -109,6 +135,7 @@ def parameters_to_json(parameters: AnchoredParameters) -> dict[str, object]:
         "amplitude": parameters.optics.amplitude,
         "analyser_ratio": parameters.optics.analyser_ratio,
         "excess_sigma": parameters.excess_sigma,
+        "network_gain": parameters.network_gain,
         "log_sigma_shift": parameters.log_sigma_shift,
         "log_path_ang_cm": parameters.log_path_ang_cm,
         "path_spread": parameters.path_spread,
@@ -129,6 +156,7 @@ def parameters_from_json(record: Mapping[str, object]) -> AnchoredParameters:
     return AnchoredParameters(
         optics=decay.Optics(_number(record["amplitude"]), None if ratio is None else _number(ratio)),
         excess_sigma=_number(record["excess_sigma"]),
+        network_gain=_number(record["network_gain"]),
         log_sigma_shift=_number(record["log_sigma_shift"]),
         log_path_ang_cm=_number(record["log_path_ang_cm"]),
         path_spread=_number(record["path_spread"]),
@@ -160,6 +188,16 @@ class AnchoredAnswer:
         return True
 
     @property
+    def asked(self) -> Curve:
+        return anchored.curve(self.shape, self.shape.query.time_s)
+
+    @property
+    def at_anchors(self) -> tuple[float, float]:
+        opacities = np.array([self.shape.initial_opacity, self.shape.final_opacity])
+        initial, final = decay.neutron_polarization(opacities, self.shape.parameters.optics).tolist()
+        return initial, final
+
+    @property
     def log_t1_h(self) -> tuple[float, float]:
         return self.shape.log_t1_h, self.shape.log_t1_sigma
 
@@ -172,6 +210,7 @@ class AnchoredModel:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
+        self._ranges = _ranges(loaded)
         self.parameters = parameters_from_json(loaded.parameters)
         self.material: Material = self.parameters.material
         self.optics = self.parameters.optics
@@ -186,7 +225,7 @@ class AnchoredModel:
         return [AnchoredAnswer(shape) for shape in anchored.shapes(queries, self.parameters, self._heads)]
 
     def outside(self, query: Query) -> Sequence[Outside]:
-        return _outside(self.loaded, query)
+        return _outside(self._ranges, query)
 
     def _heads(self, features: Float[np.ndarray, "batch feature"]) -> Float[np.ndarray, "batch head"]:
         return self.loaded.run({"features": features.astype(np.float32)})["heads"]
@@ -197,10 +236,12 @@ class AnchoredModel:
 
 @dataclass(frozen=True)
 class D3Answer:
-    """A D3 network's answer to one query: the network and its static input."""
+    """A D3 network's answer to one query: the network, its static input, and what it said when it was asked."""
 
     model: D3Network
     static: Float[np.ndarray, "feature"]
+    asked: Curve
+    at_anchors: tuple[float, float]
 
     @property
     def anchored(self) -> bool:
@@ -211,7 +252,7 @@ class D3Answer:
         return None
 
     def curve(self, time_s: Float[np.ndarray, "time"]) -> Curve:
-        return self.model.curve(self.static, time_s)
+        return self.model.curve(np.broadcast_to(self.static, (len(time_s), len(self.static))), time_s)
 
 
 class D3Network:
@@ -219,6 +260,7 @@ class D3Network:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
+        self._ranges = _ranges(loaded)
         self.material: Material = "amorphous" if loaded.parameters["material"] == "amorphous" else "crystalline"
         self.optics = USUAL_OPTICS[self.material]
         self.feature_names = tuple(feature.name for feature in loaded.manifest.features)
@@ -231,21 +273,34 @@ class D3Network:
         return None
 
     def knows_cell(self, cell_id: str) -> bool:
-        return f"{CELL_PREFIX}{cell_id}" in self.feature_names
+        """A list without one-hot columns ignores cells, so that every one is as good as known."""
+        columns = [name for name in self.feature_names if name.startswith(CELL_PREFIX)]
+        return not columns or f"{CELL_PREFIX}{cell_id}" in columns
 
     def answers(self, queries: Sequence[Query]) -> Sequence[D3Answer]:
-        return [D3Answer(self, static_features(query, self.feature_names).values) for query in queries]
+        statics = np.stack([static_features(query, self.feature_names).values for query in queries])
+        times = [np.append(query.time_s, (query.initial.time_s, query.final.time_s)) for query in queries]
+        lengths = [len(time_s) for time_s in times]
+        curve = self.curve(np.repeat(statics, lengths, axis=0), np.concatenate(times))
+        ends = np.cumsum(lengths).tolist()
+        parts = [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+        return [self._answer(static, curve.mean[p], curve.sigma[p]) for static, p in zip(statics, parts, strict=True)]
+
+    def _answer(self, static: np.ndarray, mean: np.ndarray, sigma: np.ndarray) -> D3Answer:
+        """The last two times are the anchors."""
+        initial, final = mean[-2:].tolist()
+        return D3Answer(self, static, Curve(mean[:-2], sigma[:-2]), (initial, final))
 
     def outside(self, query: Query) -> Sequence[Outside]:
-        return _outside(self.loaded, query)
+        return _outside(self._ranges, query)
 
-    def curve(self, static: Float[np.ndarray, "feature"], time_s: Float[np.ndarray, "time"]) -> Curve:
+    def curve(self, static: Float[np.ndarray, "time feature"], time_s: Float[np.ndarray, "time"]) -> Curve:
         """One row a time: the network averages over a sequence, which here has one element."""
         scale, offset = self._static
-        rows = np.broadcast_to((static * scale + offset).astype(np.float32), (len(time_s), len(static)))
+        rows = np.ascontiguousarray(static * scale + offset, dtype=np.float32)
         scale, offset = self._time
         times = (time_s * scale + offset).astype(np.float32)[:, None, None]
-        output = self.loaded.run({"static_input": np.ascontiguousarray(rows), "time_input": times})[self._output]
+        output = self.loaded.run({"static_input": rows, "time_input": times})[self._output]
         scale, offset = self._target
         mean, log_variance = output[:, 0].astype(float), output[:, 1].astype(float)
         return Curve((mean - offset) / scale, np.exp(log_variance / 2) / scale)
@@ -258,14 +313,30 @@ def _affine(loaded: LoadedModel, role: str) -> tuple[np.ndarray, np.ndarray]:
     return (scale, offset) if len(scale) > 1 else (scale[0], offset[0])
 
 
-def _outside(loaded: LoadedModel, query: Query) -> Sequence[Outside]:
-    numbers = [f for f in loaded.manifest.features if f.min is not None and f.max is not None and "=" not in f.name]
-    values = static_features(query, [feature.name for feature in numbers]).values
-    return [
-        Outside(feature.name, float(value), feature.min, feature.max)
-        for feature, value in zip(numbers, values, strict=True)
-        if feature.min is not None and feature.max is not None and not feature.min <= value <= feature.max
-    ]
+@dataclass(frozen=True)
+class _Range:
+    """The training range of one number."""
+
+    feature: str
+    lowest: float
+    highest: float
+
+    def left_by(self, query: Query) -> Outside | None:
+        value = NUMBERS[self.feature](query)
+        inside = self.lowest <= value <= self.highest
+        return None if inside else Outside(self.feature, value, self.lowest, self.highest)
+
+
+def _ranges(loaded: LoadedModel) -> tuple[_Range, ...]:
+    return tuple(
+        _Range(feature.name, feature.min, feature.max)
+        for feature in loaded.manifest.features
+        if feature.name in NUMBERS and feature.min is not None and feature.max is not None
+    )
+
+
+def _outside(ranges: Sequence[_Range], query: Query) -> list[Outside]:
+    return [outside for known in ranges if (outside := known.left_by(query)) is not None]
 
 
 _FAMILIES: Final[Mapping[str, Callable[[LoadedModel], PolarizationModel]]] = MappingProxyType(

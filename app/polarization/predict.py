@@ -5,9 +5,9 @@ A single model or an ensemble answers; members are corrected one by one and comb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -27,15 +27,21 @@ MEANINGS: Final = {
     "one-anchor": "there is one calibration only: the curve follows the cell's usual lifetime from it",
     "no-anchor": "there is no calibration: the cell's usual lifetime is followed from the filling laboratory's value",
     "not-corrected": "the curve was not corrected by the calibrations, as asked",
+    "before-initial": "there are times before the initial calibration: they are extrapolated",
+    "after-final": "there are times after the final calibration: they are extrapolated",
+    "beyond-amplitude": "a calibration is not between 0 and the set-up's largest polarization: its opacity is a guess",
+    "threshold-passed": "the polarization is under the threshold at the first calibration already",
+    "threshold-not-reached": "the polarization does not fall under the threshold within eight lifetimes",
 }
 """What a note's code means, in the order of the notes."""
 
 _HOUR_S: Final = 3600.0
+_LONGEST_LIFETIME_S: Final = 1e6 * _HOUR_S
+"""The calibrations are taken as not decaying where they give a longer T1."""
 _CROSSING_LIFETIMES: Final = 8.0
 """A threshold is sought this many lifetimes beyond the final calibration."""
 _CROSSING_POINTS: Final = 129
-_CROSSING_PASSES: Final = 3
-"""Each pass narrows the place of a crossing by the number of points."""
+"""Points of each of the two grids by which a crossing is found; the second lies in one step of the first."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +118,8 @@ class Answered:
     notes: tuple[Note, ...]
 
 
-CurveAt = Callable[[Float[np.ndarray, "time"]], tuple[Curve, tuple[str, ...]]]
-"""Times -> final curve and correction flags."""
-
-
 def predict(asks: Sequence[Ask], models: Sequence[PolarizationModel]) -> list[Answered]:
-    """Answer many questions of one material by one model or an ensemble; networks are asked once for all.
+    """Answer many questions of one material by one model or an ensemble; each network is asked once for all.
 
     Args:
         asks: the questions.
@@ -125,35 +127,49 @@ def predict(asks: Sequence[Ask], models: Sequence[PolarizationModel]) -> list[An
 
     Raises:
         InvalidInput: model and material do not match; a calibration is missing that the model needs; the final
-            calibration is before the initial one.
+            calibration is before the initial one. The details name the question by its ``index``.
         ModelOutputInvalid: a model gave NaN or an infinity.
     """
     if not models:
         raise InvalidInput("no model was named; name one, or leave the field out for the default of the material")
-    for ask in asks:
-        _check(ask, models)
-    both = [i for i, ask in enumerate(asks) if _query(ask) is not None]
-    queries = [query for ask in asks if (query := _query(ask)) is not None]
+    queries: list[Query] = []
+    of_ask: list[int | None] = []
+    for index, ask in enumerate(asks):
+        try:
+            _check(ask, models)
+        except InvalidInput as error:
+            raise InvalidInput(error.message, details={"index": index}) from None
+        query = _query(ask)
+        of_ask.append(None if query is None else len(queries))
+        queries += [] if query is None else [query]
     answers = [model.answers(queries) for model in models] if queries else []
-    of_ask = {i: [member[k] for member in answers] for k, i in enumerate(both)}
-    return [_answered(ask, models, of_ask.get(i)) for i, ask in enumerate(asks)]
+    decays = [
+        _Foretold(ask, models[0]) if k is None else _Between(ask, queries[k], models, [of[k] for of in answers])
+        for ask, k in zip(asks, of_ask, strict=True)
+    ]
+    return [_answered(decay) for decay in decays]
 
 
 def _check(ask: Ask, models: Sequence[PolarizationModel]) -> None:
     for model in models:
-        name = model.loaded.manifest.name
         if model.material != ask.material:
-            raise InvalidInput(f"model {name!r} is for {model.material} set-ups and the experiment is {ask.material}")
-        if not isinstance(model, AnchoredModel) and _query(ask) is None:
             raise InvalidInput(
-                f"model {name!r} needs an initial and a later final calibration; give both, or use a model of the "
-                "anchored-decay family, which knows the cells' usual lifetimes"
+                f"model {model.loaded.name!r} is for {model.material} set-ups and the experiment is {ask.material}"
             )
     if ask.initial and ask.final and ask.final.time_s < ask.initial.time_s:
         raise InvalidInput(
             f"the final calibration ({ask.final.time_s:.0f} s) is before the initial one ({ask.initial.time_s:.0f} s): "
             "exchange them"
         )
+    if _query(ask) is None and not (len(models) == 1 and isinstance(models[0], AnchoredModel)):
+        raise InvalidInput(
+            f"{_named(models)} an initial and a later final calibration; give both, or use one model of the "
+            "anchored-decay family, which knows the cells' usual lifetimes"
+        )
+
+
+def _named(models: Sequence[PolarizationModel]) -> str:
+    return f"model {models[0].loaded.name!r} needs" if len(models) == 1 else "an ensemble needs"
 
 
 def _query(ask: Ask) -> Query | None:
@@ -162,47 +178,97 @@ def _query(ask: Ask) -> Query | None:
     return Query(ask.material, ask.polarizer, ask.analyser, ask.lab_time_s, ask.initial, ask.final, ask.time_s)
 
 
-def _answered(ask: Ask, models: Sequence[PolarizationModel], answers: Sequence[Answer] | None) -> Answered:
-    query = _query(ask)
-    if query is not None and answers is not None:
-        curve_at, physics, lifetime = _between(query, models, answers, ask.correction)
-        notes = _codes_of_models(query, models)
-    else:
-        curve_at, physics, lifetime = _from_one(ask, models)
-        notes = _cell_codes(ask.polarizer, models)
-    curve, flags = curve_at(ask.time_s)
+class _Decay(Protocol):
+    """How one question is answered."""
+
+    @property
+    def ask(self) -> Ask: ...
+
+    def asked(self) -> tuple[Curve, set[str]]:
+        """The curve at the times asked, and flags."""
+        ...
+
+    def curve(self, time_s: Float[np.ndarray, "time"]) -> Curve:
+        """The curve at any times."""
+        ...
+
+    def physics(self) -> Curve | None: ...
+
+    def lifetime(self) -> Lifetime | None: ...
+
+    def notes(self) -> list[Note]: ...
+
+
+def _answered(how: _Decay) -> Answered:
+    ask = how.ask
+    curve, flags = how.asked()
     if not (np.isfinite(curve.mean).all() and np.isfinite(curve.sigma).all()):
-        raise ModelOutputInvalid(f"model {models[0].loaded.manifest.name!r} gave a value that is not finite")
+        raise ModelOutputInvalid("a model gave a value that is not finite")
     ratio, ratio_sigma = decay.flipping_ratio(curve.mean, curve.sigma)
-    crossing = None if ask.threshold is None else _crossing(ask, ask.threshold, curve_at, lifetime)
-    notes += [Note(flag, meaning) for flag, meaning in MEANINGS.items() if flag in flags]
-    return Answered(curve, ratio, ratio_sigma, physics, lifetime, crossing, tuple(notes))
+    lifetime = how.lifetime()
+    crossing = None
+    if ask.threshold is not None:
+        crossing, flag = _crossing(how, ask.threshold, lifetime)
+        flags |= flag
+    notes = [*how.notes(), *(Note(flag, meaning) for flag, meaning in MEANINGS.items() if flag in flags)]
+    return Answered(curve, ratio, ratio_sigma, how.physics(), lifetime, crossing, tuple(notes))
 
 
 # --- two calibrations -------------------------------------------------------------------------------------------------
 
 
-def _between(
-    query: Query, models: Sequence[PolarizationModel], answers: Sequence[Answer], correction: Correction
-) -> tuple[CurveAt, Curve, Lifetime | None]:
-    fit = decay.fit_anchors(
-        initial_s=query.initial.time_s,
-        p_initial=query.initial.polarization,
-        final_s=query.final.time_s,
-        p_final=query.final.polarization,
-        optics=models[0].optics,
-    )
+class _Between:
+    """Two calibrations: the models' curves, corrected one by one and combined."""
 
-    def physics(time_s: Float[np.ndarray, "time"]) -> Curve:
-        sigma = decay.anchor_sigma(fit, time_s, query.initial.sigma, query.final.sigma)
-        return Curve(np.asarray(fit.polarization(time_s)), sigma)
+    def __init__(self, ask: Ask, query: Query, models: Sequence[PolarizationModel], answers: Sequence[Answer]) -> None:
+        self.ask = ask
+        self._query = query
+        self._models = models
+        self._answers = answers
+        self._fit = decay.fit_anchors(
+            initial_s=query.initial.time_s,
+            p_initial=query.initial.polarization,
+            final_s=query.final.time_s,
+            p_final=query.final.polarization,
+            optics=models[0].optics,
+        )
+        self._physics = self._physics_at(query.time_s)
 
-    def curve_at(time_s: Float[np.ndarray, "time"]) -> tuple[Curve, tuple[str, ...]]:
-        members = [_member(query, answer, correction, physics, time_s) for answer in answers]
-        curve = members[0][0] if len(members) == 1 else _combined(query, correction, time_s, members)
-        return curve, tuple({flag for _, _, flags in members for flag in flags})
+    def physics(self) -> Curve:
+        return _clipped(self._physics)
 
-    return curve_at, physics(query.time_s), _lifetime(answers, fit, query)
+    def _physics_at(self, time_s: Float[np.ndarray, "time"]) -> Curve:
+        sigma = decay.anchor_sigma(self._fit, time_s, self._query.initial.sigma, self._query.final.sigma)
+        return Curve(np.asarray(self._fit.polarization(time_s)), sigma)
+
+    def asked(self) -> tuple[Curve, set[str]]:
+        time_s = self._query.time_s
+        curve, flags = self._corrected(time_s, [answer.asked for answer in self._answers], self._physics)
+        if bool(self._fit.beyond_amplitude):
+            flags.add("beyond-amplitude")
+        return curve, flags
+
+    def curve(self, time_s: Float[np.ndarray, "time"]) -> Curve:
+        raw = [answer.curve(time_s) for answer in self._answers]
+        return self._corrected(time_s, raw, self._physics_at(time_s))[0]
+
+    def _corrected(
+        self, time_s: Float[np.ndarray, "time"], raw: Sequence[Curve], physics: Curve
+    ) -> tuple[Curve, set[str]]:
+        query, correction = self._query, self.ask.correction
+        pairs = zip(self._answers, raw, strict=True)
+        members = [_member(query, answer, correction, own, physics, time_s) for answer, own in pairs]
+        flags = {flag for _, _, flags in members for flag in flags}
+        if len(members) == 1:
+            return members[0][0], flags
+        return _combined(query, correction, time_s, members, physics), flags
+
+    def lifetime(self) -> Lifetime | None:
+        return _lifetime(self._answers, self._fit, self._query)
+
+    def notes(self) -> list[Note]:
+        outside = {o.feature: o for model in self._models for o in model.outside(self._query)}
+        return [*_cell_notes(self.ask.polarizer, self._models), *(_outside_note(o) for o in outside.values())]
 
 
 Member = tuple[Curve, Curve, tuple[str, ...]]
@@ -213,38 +279,58 @@ def _member(
     query: Query,
     answer: Answer,
     correction: Correction,
-    physics: Callable[[np.ndarray], Curve],
+    raw: Curve,
+    physics: Curve,
     time_s: Float[np.ndarray, "time"],
 ) -> Member:
-    raw = answer.curve(time_s)
     if correction == "none":
-        return _clipped(raw), raw, ("not-corrected",)
-    at_anchors = answer.curve(np.array([query.initial.time_s, query.final.time_s])).mean
-    initial, final = (Anchor(c, float(p)) for c, p in zip((query.initial, query.final), at_anchors, strict=True))
-    corrected = slope_corrected(time_s, raw, initial, final, raw if answer.anchored else physics(time_s))
+        clipped = _clipped(raw)
+        return clipped, raw, ("not-corrected", *_where(time_s, query), *_clip_flag(clipped, raw))
+    initial, final = (
+        Anchor(calibration, predicted)
+        for calibration, predicted in zip((query.initial, query.final), answer.at_anchors, strict=True)
+    )
+    corrected = slope_corrected(time_s, raw, initial, final, raw if answer.anchored else physics)
     sigma = raw.sigma if answer.anchored else corrected.sigma
     return Curve(corrected.mean, sigma), raw, corrected.flags
+
+
+def _where(time_s: Float[np.ndarray, "time"], query: Query) -> tuple[str, ...]:
+    if not time_s.size:
+        return ()
+    before, after = time_s.min() < query.initial.time_s, time_s.max() > query.final.time_s
+    return ("before-initial",) * bool(before) + ("after-final",) * bool(after)
+
+
+def _clip_flag(clipped: Curve, raw: Curve) -> tuple[str, ...]:
+    return ("clipped",) * bool(np.any(clipped.mean != raw.mean))
 
 
 def _clipped(curve: Curve) -> Curve:
     return Curve(np.clip(curve.mean, -1.0, 1.0), curve.sigma)
 
 
-def _combined(query: Query, correction: Correction, time_s: Float[np.ndarray, "time"], members: list[Member]) -> Curve:
-    """Inverse-variance mean of the corrected members; the anchors' errors are common to all and added in quadrature."""
+def _combined(
+    query: Query, correction: Correction, time_s: Float[np.ndarray, "time"], members: list[Member], physics: Curve
+) -> Curve:
+    """Inverse-variance mean of the corrected members; the anchors' errors are common to all and added in quadrature.
+
+    Beyond the anchors sigma is nowhere less than that of the physics curve, which is what goes on there.
+    """
     own = np.stack([raw.sigma for _, raw, _ in members])
     mean = inverse_variance_mean(np.stack([corrected.mean for corrected, _, _ in members]), own)
     if correction == "none":
-        return _clipped(mean)
+        return mean
     u = position(time_s, query.initial, query.final)
     anchors = line_sigma(u, query.initial.sigma, query.final.sigma)
-    return _clipped(Curve(mean.mean, np.hypot(anchors, bump(u) * mean.sigma)))
+    anchors = np.where((u < 0) | (u > 1), np.maximum(anchors, physics.sigma), anchors)
+    return Curve(mean.mean, np.hypot(anchors, bump(u) * mean.sigma))
 
 
 def _lifetime(answers: Sequence[Answer], fit: decay.DecayFit, query: Query) -> Lifetime | None:
     if len(answers) == 1 and (known := answers[0].log_t1_h) is not None:
         return _lifetime_from_log(*known)
-    if bool(fit.not_decaying):
+    if bool(fit.not_decaying) or float(fit.t1_s) > _LONGEST_LIFETIME_S:
         return None
     sigma_s = decay.t1_sigma_s(fit, query.initial.sigma, query.final.sigma)
     return Lifetime(float(fit.t1_s) / _HOUR_S, float(sigma_s) / _HOUR_S)
@@ -257,19 +343,31 @@ def _lifetime_from_log(log_t1_h: float, sigma: float) -> Lifetime:
 # --- one calibration, or none -----------------------------------------------------------------------------------------
 
 
-def _from_one(ask: Ask, models: Sequence[PolarizationModel]) -> tuple[CurveAt, None, Lifetime]:
-    """Follow the cell's usual lifetime from the calibration there is, or from the filling laboratory's polarization."""
-    model = models[0]
-    if not isinstance(model, AnchoredModel) or len(models) > 1:
-        raise InvalidInput("an ensemble needs both calibrations")
-    calibration, flag = _single_calibration(ask)
-    start = calibration or laboratory_calibration(ask.polarizer, ask.lab_time_s, model.parameters)
-    prior = model.lifetime(ask.polarizer.cell_id)
+class _Foretold:
+    """One calibration or none: the cell's usual lifetime, from the calibration or the filling laboratory's value."""
 
-    def curve_at(time_s: Float[np.ndarray, "time"]) -> tuple[Curve, tuple[str, ...]]:
-        return _clipped(foretold(start, prior, model.optics, time_s)), (flag,)
+    def __init__(self, ask: Ask, model: PolarizationModel) -> None:
+        assert isinstance(model, AnchoredModel)  # noqa: S101 - `_check` admits no other
+        self.ask = ask
+        self._model = model
+        calibration, self._flag = _single_calibration(ask)
+        self._start = calibration or laboratory_calibration(ask.polarizer, ask.lab_time_s, model.parameters)
+        self._prior = model.lifetime(ask.polarizer.cell_id)
 
-    return curve_at, None, _lifetime_from_log(prior.log_t1_h, prior.spread)
+    def asked(self) -> tuple[Curve, set[str]]:
+        return self.curve(self.ask.time_s), {self._flag}
+
+    def curve(self, time_s: Float[np.ndarray, "time"]) -> Curve:
+        return _clipped(foretold(self._start, self._prior, self._model.optics, time_s))
+
+    def physics(self) -> None:
+        return None
+
+    def lifetime(self) -> Lifetime:
+        return _lifetime_from_log(self._prior.log_t1_h, self._prior.spread)
+
+    def notes(self) -> list[Note]:
+        return _cell_notes(self.ask.polarizer, [self._model])
 
 
 def _single_calibration(ask: Ask) -> tuple[Calibration | None, str]:
@@ -285,12 +383,7 @@ def _single_calibration(ask: Ask) -> tuple[Calibration | None, str]:
 # --- what else a user needs -------------------------------------------------------------------------------------------
 
 
-def _codes_of_models(query: Query, models: Sequence[PolarizationModel]) -> list[Note]:
-    outside = {o.feature: o for model in models for o in model.outside(query)}
-    return [*_cell_codes(query.polarizer, models), *(_outside_note(o) for o in outside.values())]
-
-
-def _cell_codes(polarizer: Cell, models: Sequence[PolarizationModel]) -> list[Note]:
+def _cell_notes(polarizer: Cell, models: Sequence[PolarizationModel]) -> list[Note]:
     if all(model.knows_cell(polarizer.cell_id) for model in models):
         return []
     return [
@@ -309,23 +402,39 @@ def _outside_note(outside: Outside) -> Note:
     )
 
 
-def _crossing(ask: Ask, threshold: float, curve_at: CurveAt, lifetime: Lifetime | None) -> Crossing:
-    """Find when the curve, and the curve less and plus one sigma, falls under the threshold after the first time."""
-    known = [c.time_s for c in (ask.initial, ask.final) if c is not None] or [float(np.min(ask.time_s))]
+def _crossing(how: _Decay, threshold: float, lifetime: Lifetime | None) -> tuple[Crossing, set[str]]:
+    """Find when the curve, and the curve less and plus one sigma, falls under the threshold, and a flag.
+
+    The search begins at the initial calibration and is linear between the points of the finer grid.
+    """
+    ask = how.ask
+    known = [c.time_s for c in (ask.initial, ask.final) if c is not None] or [ask.lab_time_s]
     beyond = _CROSSING_LIFETIMES * (lifetime.t1_h * _HOUR_S if lifetime else max(known) - min(known))
+    grid = np.linspace(min(known), max(known) + beyond, _CROSSING_POINTS)
+    steps = [_step_below(values, threshold) for values in _lines(how.curve(grid))]
+    fine = np.stack([np.linspace(grid[max(k - 1, 0)], grid[k], _CROSSING_POINTS) for k in (s or 0 for s in steps)])
+    curve = how.curve(fine.ravel())
+    finer = Curve(curve.mean.reshape(fine.shape), curve.sigma.reshape(fine.shape))
+    found = [
+        None if step is None else float(grid[0]) if step == 0 else _time_below(fine[row], values[row], threshold)
+        for row, (step, values) in enumerate(zip(steps, _lines(finer), strict=True))
+    ]
+    flag = {None: {"threshold-not-reached"}, 0: {"threshold-passed"}}.get(steps[0], set())
+    return Crossing(*found), flag
 
-    def first_below(sigmas: float) -> float | None:
-        low, high = min(known), max(known) + beyond
-        for _ in range(_CROSSING_PASSES):
-            grid = np.linspace(low, high, _CROSSING_POINTS)
-            curve, _flags = curve_at(grid)
-            below = np.flatnonzero(curve.mean + sigmas * curve.sigma < threshold)
-            if below.size == 0:
-                return None
-            k = int(below[0])
-            if k == 0:
-                return float(grid[0])
-            low, high = float(grid[k - 1]), float(grid[k])
-        return high
 
-    return Crossing(first_below(0.0), first_below(-1.0), first_below(1.0))
+def _lines(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return curve.mean, curve.mean - curve.sigma, curve.mean + curve.sigma
+
+
+def _step_below(values: Float[np.ndarray, "time"], threshold: float) -> int | None:
+    below = values < threshold
+    return int(below.argmax()) if below.any() else None
+
+
+def _time_below(time_s: Float[np.ndarray, "time"], values: Float[np.ndarray, "time"], threshold: float) -> float:
+    k = _step_below(values, threshold)
+    if not k:
+        return float(time_s[-1] if k is None else time_s[0])
+    share = (values[k - 1] - threshold) / (values[k - 1] - values[k])
+    return float(time_s[k - 1] + share * (time_s[k] - time_s[k - 1]))

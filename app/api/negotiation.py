@@ -1,0 +1,56 @@
+"""The representation that a caller accepts (RFC 9110, 12.5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final, Literal, cast
+
+from app.errors import NotAcceptable
+
+Format = Literal["json", "csv", "png", "svg"]
+
+MEDIA_TYPES: Final[Mapping[Format, str]] = MappingProxyType(
+    {"json": "application/json", "csv": "text/csv", "png": "image/png", "svg": "image/svg+xml"}
+)
+"""In order of preference where the caller has none."""
+
+MAX_LENGTH: Final = 1000
+
+
+@lru_cache(maxsize=256)
+def accepted_format(accept: str | None) -> Format:
+    """The format for an ``Accept`` header: highest quality, then the order of `MEDIA_TYPES`.
+
+    Raises:
+        NotAcceptable: none of ours; the details list them.
+    """
+    ranges = _ranges(accept or "*/*")
+    quality = {form: _quality(media_type, ranges) for form, media_type in MEDIA_TYPES.items()}
+    best = max(quality, key=lambda form: quality[form])
+    if quality[best] <= 0:
+        raise NotAcceptable(
+            f"the Accept header names none of {', '.join(MEDIA_TYPES.values())}",
+            details={"available": list(MEDIA_TYPES.values())},
+        )
+    return cast(Format, best)
+
+
+def _ranges(accept: str) -> dict[str, float]:
+    """Quality of each media range; other parameters than q are ignored, and so is what cannot be read."""
+    ranges: dict[str, float] = {}
+    for part in accept[:MAX_LENGTH].split(","):
+        media_range, *parameters = (item.strip().lower() for item in part.split(";"))
+        quality = next((value[2:] for value in parameters if value.startswith("q=")), "1")
+        try:
+            ranges[media_range] = min(max(float(quality), 0.0), 1.0)
+        except ValueError:
+            continue
+    return ranges
+
+
+def _quality(media_type: str, ranges: dict[str, float]) -> float:
+    """That of the most specific range that fits."""
+    kind = media_type.partition("/")[0]
+    return next((ranges[r] for r in (media_type, f"{kind}/*", "*/*") if r in ranges), 0.0)
