@@ -109,7 +109,7 @@ def slope_corrected(
             if anchor is None
             else _shifted(model, anchor, ["one-anchor"])
         )
-    flags: list[Flag] = ["rising-polarization"] if _rises(initial.measured, final.measured) else []
+    flags: list[Flag] = ["rising-polarization"] if rises(initial.measured, final.measured) else []
     if initial.measured.time_s == final.measured.time_s:
         return _shifted(model, _merged(initial, final), ["anchors-coincide", *flags])
     return _between(time_s, model, initial, final, continuation, flags)
@@ -126,7 +126,8 @@ def _check(initial: Anchor | None, final: Anchor | None) -> None:
         )
 
 
-def _rises(initial: Calibration, final: Calibration) -> bool:
+def rises(initial: Calibration, final: Calibration) -> bool:
+    """Whether the final calibration is more than 2 sigma above the initial one."""
     return final.polarization > initial.polarization + 2 * float(np.hypot(initial.sigma, final.sigma))
 
 

@@ -98,13 +98,13 @@ def _two_cell_opacity(efficiency: Array, ratio: float) -> Array:
     As a function of ln(phi) the left side rises and is concave, and tanh(x) <= x puts the start sqrt(efficiency/r) at
     or left of the root: Newton's iterates climb to the root and never pass it.
     """
-    unit = Optics(1.0, ratio)
     phi = np.sqrt(efficiency / ratio)
     for _ in range(_NEWTON_STEPS):
-        reached = neutron_polarization(phi, unit)
-        step = np.log(efficiency / reached) * reached / polarization_per_log_opacity(phi, unit)
+        first, second = np.tanh(phi), np.tanh(ratio * phi)
+        slope = phi * ((1 / first - first) + ratio * (1 / second - second))
+        step = np.log(efficiency / (first * second)) / slope
         phi = phi * np.exp(step)
-        if np.all(np.abs(step) < _NEWTON_TOLERANCE):
+        if np.abs(step).max(initial=0.0) < _NEWTON_TOLERANCE:
             break
     return phi
 
@@ -164,11 +164,12 @@ def fit_anchors(
     t0, p0, t1, p1 = np.broadcast_arrays(
         *(np.asarray(a, dtype=float) for a in (initial_s, p_initial, final_s, p_final))
     )
-    log0, log1 = (np.log(opacity_from_polarization(p, optics)) for p in (p0, p1))
+    polarizations = np.stack([p0, p1])
+    log_phi = np.log(opacity_from_polarization(polarizations, optics))
     span = t1 - t0
-    rate = np.divide(log0 - log1, span, out=np.zeros_like(span), where=span != 0)
-    outside = [(p >= optics.amplitude) | (p <= 0) for p in (p0, p1)]
-    return DecayFit(t0, t1, log0, log1, rate, outside[0] | outside[1], rate <= 0, optics)
+    rate = np.divide(log_phi[0] - log_phi[1], span, out=np.zeros_like(span), where=span != 0)
+    outside = np.any((polarizations >= optics.amplitude) | (polarizations <= 0), axis=0)
+    return DecayFit(t0, t1, log_phi[0], log_phi[1], rate, np.asarray(outside), rate <= 0, optics)
 
 
 def anchor_sigma(fit: DecayFit, time_s: Array, sigma_initial: Array | float, sigma_final: Array | float) -> Array:

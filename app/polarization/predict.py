@@ -15,7 +15,7 @@ from jaxtyping import Float
 from app.errors import InvalidInput, ModelOutputInvalid
 from app.polarization import decay
 from app.polarization.anchored import foretold, laboratory_calibration
-from app.polarization.correction import MEANING, Anchor, Curve, bump, line_sigma, position, slope_corrected
+from app.polarization.correction import MEANING, Anchor, Curve, bump, line_sigma, position, rises, slope_corrected
 from app.polarization.ensemble import inverse_variance_mean
 from app.polarization.experiment import Calibration, Cell, Material, Query
 from app.polarization.models import AnchoredModel, Answer, Outside, PolarizationModel
@@ -244,7 +244,7 @@ class _Between:
     def asked(self) -> tuple[Curve, set[str]]:
         time_s = self._query.time_s
         curve, flags = self._corrected(time_s, [answer.asked for answer in self._answers], self._physics)
-        if bool(self._fit.beyond_amplitude):
+        if self._fit.beyond_amplitude:
             flags.add("beyond-amplitude")
         return curve, flags
 
@@ -256,8 +256,13 @@ class _Between:
         self, time_s: Float[np.ndarray, "time"], raw: Sequence[Curve], physics: Curve
     ) -> tuple[Curve, set[str]]:
         query, correction = self._query, self.ask.correction
-        pairs = zip(self._answers, raw, strict=True)
-        members = [_member(query, answer, correction, own, physics, time_s) for answer, own in pairs]
+        through = not self._fit.beyond_amplitude
+        members = [
+            _uncorrected_member(query, own, time_s)
+            if answer.anchored and through and correction == "sloped"
+            else _member(query, answer, correction, own, physics, time_s)
+            for answer, own in zip(self._answers, raw, strict=True)
+        ]
         flags = {flag for _, _, flags in members for flag in flags}
         if len(members) == 1:
             return members[0][0], flags
@@ -284,8 +289,8 @@ def _member(
     time_s: Float[np.ndarray, "time"],
 ) -> Member:
     if correction == "none":
-        clipped = _clipped(raw)
-        return clipped, raw, ("not-corrected", *_where(time_s, query), *_clip_flag(clipped, raw))
+        clipped, raw, flags = _uncorrected_member(query, raw, time_s)
+        return clipped, raw, ("not-corrected", *flags)
     initial, final = (
         Anchor(calibration, predicted)
         for calibration, predicted in zip((query.initial, query.final), answer.at_anchors, strict=True)
@@ -293,6 +298,13 @@ def _member(
     corrected = slope_corrected(time_s, raw, initial, final, raw if answer.anchored else physics)
     sigma = raw.sigma if answer.anchored else corrected.sigma
     return Curve(corrected.mean, sigma), raw, corrected.flags
+
+
+def _uncorrected_member(query: Query, raw: Curve, time_s: Float[np.ndarray, "time"]) -> Member:
+    """The model's own curve: as asked, or because it passes through both calibrations by itself."""
+    clipped = _clipped(raw)
+    rising = ("rising-polarization",) * rises(query.initial, query.final)
+    return clipped, raw, (*_where(time_s, query), *_clip_flag(clipped, raw), *rising)
 
 
 def _where(time_s: Float[np.ndarray, "time"], query: Query) -> tuple[str, ...]:
@@ -303,11 +315,11 @@ def _where(time_s: Float[np.ndarray, "time"], query: Query) -> tuple[str, ...]:
 
 
 def _clip_flag(clipped: Curve, raw: Curve) -> tuple[str, ...]:
-    return ("clipped",) * bool(np.any(clipped.mean != raw.mean))
+    return ("clipped",) * bool((clipped.mean != raw.mean).any())
 
 
 def _clipped(curve: Curve) -> Curve:
-    return Curve(np.clip(curve.mean, -1.0, 1.0), curve.sigma)
+    return Curve(np.minimum(np.maximum(curve.mean, -1.0), 1.0), curve.sigma)
 
 
 def _combined(
