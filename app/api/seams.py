@@ -40,9 +40,14 @@ class ModelRegistry(Protocol):
     def describe(self, name: str, ref: str) -> Any: ...
 
 
+def registry_of(request: Request) -> ModelRegistry:
+    """Give the application's registry, where a dependency would cost too much."""
+    return cast(ModelRegistry, request.app.state.registry)
+
+
 # Asynchronous although they await nothing: FastAPI would run a plain function in a thread.
 async def _registry(request: Request) -> ModelRegistry:
-    return cast(ModelRegistry, request.app.state.registry)
+    return registry_of(request)
 
 
 async def _metrics(request: Request) -> Metrics:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -250,7 +250,7 @@ def _shared(*columns: Batch) -> _Shared:
     if len(columns[0]) != 1:
         return _share(*columns)
     one = _share(*(column.item() for column in columns))
-    return _Shared(*(np.array([value]) for value in astuple(one)))
+    return _Shared(*(np.array([value]) for value in vars(one).values()))
 
 
 def _share(
@@ -322,7 +322,7 @@ def curve(shape: Shape, time_s: Float[np.ndarray, "time"]) -> Curve:
     query, optics = shape.query, shape.parameters.optics
     duration = query.final.time_s - query.initial.time_s
     u = (time_s - query.initial.time_s) / duration
-    inside = np.clip(u, 0.0, 1.0)
+    inside = np.minimum(np.maximum(u, 0.0), 1.0)
     beyond = (u - inside) * duration / _HOUR_S * math.exp(-shape.log_t1_h)
     log_phi = math.log(shape.initial_opacity) + inside * math.log(shape.final_opacity / shape.initial_opacity) - beyond
     phi = np.exp(np.minimum(log_phi, decay.LARGEST_LOG_OPACITY))

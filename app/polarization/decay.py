@@ -15,6 +15,7 @@ A fit that has no answer is data, not an exception: see `DecayFit.beyond_amplitu
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -170,6 +171,21 @@ def fit_anchors(
     rate = np.divide(log_phi[0] - log_phi[1], span, out=np.zeros_like(span), where=span != 0)
     outside = np.any((polarizations >= optics.amplitude) | (polarizations <= 0), axis=0)
     return DecayFit(t0, t1, log_phi[0], log_phi[1], rate, np.asarray(outside), rate <= 0, optics)
+
+
+def decay_between(initial: tuple[float, float, float], final: tuple[float, float, float], optics: Optics) -> DecayFit:
+    """Give `fit_anchors` for one pair whose opacities are known already, some ten times faster.
+
+    Args:
+        initial, final: time [s], polarization, opacity; at different times.
+        optics: the set-up's constants behind the opacities.
+    """
+    (t0, p0, phi0), (t1, p1, phi1) = initial, final
+    log0, log1 = math.log(phi0), math.log(phi1)
+    rate = (log0 - log1) / (t1 - t0)
+    outside = not (0 < p0 < optics.amplitude and 0 < p1 < optics.amplitude)
+    numbers = (np.float64(number) for number in (t0, t1, log0, log1, rate))
+    return DecayFit(*numbers, np.bool_(outside), np.bool_(rate <= 0), optics)  # type: ignore[arg-type]
 
 
 def anchor_sigma(fit: DecayFit, time_s: Array, sigma_initial: Array | float, sigma_final: Array | float) -> Array:

@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 
 import numpy as np
 from jaxtyping import Float
-from scipy.signal import savgol_filter
 
 from app.errors import InvalidInput, TooLarge
 from app.polarization.experiment import Cell, Experiment
@@ -52,6 +51,8 @@ def soft_polarization(polarization: Float[np.ndarray, "time"]) -> Float[np.ndarr
     window = SOFT_WINDOW if polarization.size >= SOFT_WINDOW else 3
     if polarization.size < window:
         return polarization.copy()
+    from scipy.signal import savgol_filter  # half a second that a service without text pairs need not spend
+
     return np.asarray(savgol_filter(polarization, window, SOFT_ORDER, mode="interp"))
 
 

@@ -56,6 +56,11 @@ class Answer(Protocol):
         ...
 
     @property
+    def opacities(self) -> tuple[float, float]:
+        """Opacity of the polarizer cell at the calibrations, with the model's optics."""
+        ...
+
+    @property
     def at_anchors(self) -> tuple[float, float]:
         """Mean before any correction at the initial and at the final calibration."""
         ...
@@ -192,8 +197,12 @@ class AnchoredAnswer:
         return anchored.curve(self.shape, self.shape.query.time_s)
 
     @property
+    def opacities(self) -> tuple[float, float]:
+        return self.shape.initial_opacity, self.shape.final_opacity
+
+    @property
     def at_anchors(self) -> tuple[float, float]:
-        opacities = np.array([self.shape.initial_opacity, self.shape.final_opacity])
+        opacities = np.array(self.opacities)
         initial, final = decay.neutron_polarization(opacities, self.shape.parameters.optics).tolist()
         return initial, final
 
@@ -242,6 +251,7 @@ class D3Answer:
     static: Float[np.ndarray, "feature"]
     asked: Curve
     at_anchors: tuple[float, float]
+    opacities: tuple[float, float]
 
     @property
     def anchored(self) -> bool:
@@ -284,12 +294,19 @@ class D3Network:
         curve = self.curve(np.repeat(statics, lengths, axis=0), np.concatenate(times))
         ends = np.cumsum(lengths).tolist()
         parts = [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
-        return [self._answer(static, curve.mean[p], curve.sigma[p]) for static, p in zip(statics, parts, strict=True)]
+        polarizations = np.array([(query.initial.polarization, query.final.polarization) for query in queries])
+        opacities = decay.opacity_from_polarization(polarizations, self.optics).tolist()
+        return [
+            self._answer(static, curve.mean[part], curve.sigma[part], (phi0, phi1))
+            for static, part, (phi0, phi1) in zip(statics, parts, opacities, strict=True)
+        ]
 
-    def _answer(self, static: np.ndarray, mean: np.ndarray, sigma: np.ndarray) -> D3Answer:
+    def _answer(
+        self, static: np.ndarray, mean: np.ndarray, sigma: np.ndarray, opacities: tuple[float, float]
+    ) -> D3Answer:
         """The last two times are the anchors."""
         initial, final = mean[-2:].tolist()
-        return D3Answer(self, static, Curve(mean[:-2], sigma[:-2]), (initial, final))
+        return D3Answer(self, static, Curve(mean[:-2], sigma[:-2]), (initial, final), opacities)
 
     def outside(self, query: Query) -> Sequence[Outside]:
         return _outside(self._ranges, query)

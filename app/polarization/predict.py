@@ -225,12 +225,10 @@ class _Between:
         self._query = query
         self._models = models
         self._answers = answers
-        self._fit = decay.fit_anchors(
-            initial_s=query.initial.time_s,
-            p_initial=query.initial.polarization,
-            final_s=query.final.time_s,
-            p_final=query.final.polarization,
-            optics=models[0].optics,
+        first, last = query.initial, query.final
+        phi0, phi1 = answers[0].opacities
+        self._fit = decay.decay_between(
+            (first.time_s, first.polarization, phi0), (last.time_s, last.polarization, phi1), models[0].optics
         )
         self._physics = self._physics_at(query.time_s)
 
