@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.errors import AppError
 from app.model_registry.aliases import LATEST, STABLE
-from app.model_registry.d3_import import ImportOutcome, import_d3
 from app.model_registry.loading import load_version
 from app.model_registry.manifest import Manifest
 from app.model_registry.store import ModelStore, StoredModel
+
+if TYPE_CHECKING:
+    from app.model_registry.d3_import import ImportOutcome
 
 models = typer.Typer(name="models", help="List, import, check and promote models of the store.", no_args_is_help=True)
 
@@ -62,6 +64,8 @@ def import_folder(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Import networks as the D3 notebooks leave them. Exit status 1 if any was refused."""
+    from app.model_registry.d3_import import import_d3  # brings scikit-learn, which `serve` starts without
+
     outcomes = import_d3(ModelStore(store), folder)
     for outcome in outcomes:
         typer.echo(_outcome(outcome))

@@ -11,9 +11,9 @@ import numpy as np
 
 from app.errors import AppError, ModelRefused, ModelUnavailable
 from app.model_registry.manifest import Compiled, Manifest, TensorSpec
+from app.model_registry.pickled_arrays import refuse
 from app.model_registry.runtime import KerasModel, LiteRTModel, Network
 from app.model_registry.store import StoredVersion
-from app.model_registry.unpickle import SCALERS, finite_scaler, load_estimator, refuse
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ def load_version(stored: StoredVersion) -> LoadedModel:
 
 
 def _scalers(stored: StoredVersion) -> tuple[dict[str, Any], tuple[str, ...]]:
+    if not stored.manifest.scalers:
+        return {}, ()
+    # scikit-learn takes a second to import, and a service whose models have no scalers never needs it.
+    from app.model_registry.unpickle import load_estimator
+
     scalers: dict[str, Any] = {}
     notes: dict[str, None] = {}
     for role, file in stored.manifest.scalers.items():
@@ -81,6 +86,8 @@ def check_estimator(estimator: Any) -> None:
     Raises:
         ModelRefused: it does not give finite numbers.
     """
+    from app.model_registry.unpickle import SCALERS, finite_scaler
+
     columns = getattr(estimator, "n_features_in_", None)
     if type(columns) is not int or not 0 < columns <= 10**6:
         raise refuse("The estimator does not say how many columns it takes: it was not fitted.")
