@@ -25,10 +25,11 @@ def python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60)
 
 
-def test_the_service_does_not_import_tensorflow(tmp_path: Path) -> None:
+def test_the_service_starts_without_the_heavy_libraries(tmp_path: Path) -> None:
     script = (
         "import sys; from app.main import create_app; from app.settings import Settings; import app.cli;"
-        "create_app(Settings()); sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
+        "create_app(Settings());"
+        "sys.exit(bool({'tensorflow', 'keras', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     result = python("-c", script, BEAMLINE_MODEL_STORE=str(tmp_path))
     assert result.returncode == 0, result.stderr
