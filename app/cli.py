@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from app import __version__
 from app.cli_models import models
+from app.cli_predict import predict
 from app.errors import AppError
 from app.logs import configure_logs
 from app.settings import Settings
@@ -24,6 +25,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cli.add_typer(models)
+cli.command()(predict)
 
 
 def main() -> None:
