@@ -209,7 +209,9 @@ def train_network(parameters: AnchoredParameters, args: AnchoredArgs) -> Network
     rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, steps)
     network.compile(keras.optimizers.Adam(rate), loss=negative_log_likelihood)
     order = rng.permutation(len(features))
-    network.fit(features[order], targets[order], batch_size=args.batch_size, epochs=args.epochs, verbose=0)
+    network.fit(
+        features[order], targets[order], batch_size=args.batch_size, epochs=args.epochs, shuffle=False, verbose=0
+    )
     return network
 
 

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from app.polarization import decay
-from app.polarization.anchored import AnchoredParameters, LifetimePrior, linear_estimate
+from app.polarization.anchored import FEATURES, AnchoredParameters, LifetimePrior, linear_estimate
 from training.polarization.anchored import (
     AnchoredArgs,
     AnchoredMethod,
     DecayRanges,
     Pulls,
     calibration_shift,
+    heads_of,
     network_gain,
     simulate_decays,
+    train_network,
     training_arrays,
 )
 from training.polarization.baselines import BASELINES
@@ -85,6 +87,12 @@ def test_the_calibration_undoes_a_wrong_sigma(stated: float) -> None:
     shift = calibration_shift(pulls, 0.0)
     assert shift == pytest.approx(-np.log(stated), abs=0.04)
     assert pulls.coverage(0.0, shift, 1.0) == pytest.approx(0.683, abs=0.02)
+
+
+def test_the_same_seed_trains_the_same_network() -> None:
+    features = np.random.default_rng(7).standard_normal((5, len(FEATURES)))
+    first, second = (heads_of(train_network(PARAMETERS, SMALL))(features) for _ in range(2))
+    np.testing.assert_allclose(first, second, atol=1e-5)
 
 
 def test_the_method_beats_physics_on_noisy_calibrations() -> None:
