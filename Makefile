@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow bench-leave-one-out lint format lock hooks setup-service setup clean
+.PHONY: help serve test test-slow bench-leave-one-out bench-predict lint format lock hooks setup-service setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,9 @@ test-slow: setup ## Run the tests that take minutes
 
 bench-leave-one-out: setup ## Print the leave-one-out table of the polarization models (about half an hour the first time)
 	@$(BIN)/python -m benchmarks.polarization_leave_one_out $(ARGS)
+
+bench-predict: setup-service ## Requests per second of the polarization endpoint beside a bare echo
+	@$(BIN)/python -m benchmarks.serving_polarization $(ARGS)
 
 lint: setup ## Check format, style, types and layers
 	$(BIN)/ruff format --check

@@ -217,7 +217,7 @@ def _answer(cases: Sequence[Case], registry: ModelRegistry, choice: Choice, form
 async def _files(request: Request, filename: str) -> list[tuple[str, bytes]]:
     """Names and contents of a form's files, or the body as one file."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type in ("application/json", "application/x-www-form-urlencoded"):
+    if content_type == "application/json":
         raise UnsupportedFormat("send a form (multipart/form-data) with `files`, or the file itself as the body")
     if content_type != "multipart/form-data":
         body = await request.body()

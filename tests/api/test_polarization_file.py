@@ -96,8 +96,11 @@ def test_damaged_lines_are_reported_with_file_and_line(client: TestClient) -> No
 
 
 def test_the_body_may_be_the_file_itself(client: TestClient) -> None:
-    alone = client.post(URL + "?filename=polar.fli", content=CRYSTALLINE)
-    assert answered(alone) == answered(upload(client, ("polar.fli", CRYSTALLINE)))
+    as_a_form = answered(upload(client, ("polar.fli", CRYSTALLINE)))
+    for content_type in ("application/octet-stream", "text/plain", "application/x-www-form-urlencoded"):
+        headers = {"Content-Type": content_type}
+        alone = client.post(URL + "?filename=polar.fli", content=CRYSTALLINE, headers=headers)
+        assert answered(alone) == as_a_form
 
 
 def test_a_zip_is_its_files(client: TestClient) -> None:
