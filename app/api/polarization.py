@@ -39,6 +39,9 @@ INLINE_TIMES: Final = 5_000
 INLINE_EXPERIMENTS: Final = 20
 """Requests up to here are computed in the event loop, in about a millisecond; larger ones in a thread."""
 
+WORKING_THREADS: Final = 4
+"""For files, pictures and large requests; others wait, so that the rest of the service always has threads."""
+
 NAMES_PATTERN: Final = NAME_PATTERN.removesuffix("$") + r"(,[a-z0-9][a-z0-9-]{0,63}){0,63}$"
 
 MODEL_KINDS: Final = ("not-found", "not-acceptable", "model-refused", "model-output-invalid", "model-unavailable")
@@ -146,7 +149,7 @@ _BODY: Final = JsonBody(PredictRequest, examples=EXAMPLES)
 def create_router(limits: Limits) -> APIRouter:
     """Make the router; the limits come from the settings, which only the application reads."""
     router = APIRouter(prefix="/polarization", tags=["polarization"])
-    reading = anyio.CapacityLimiter(2)
+    threads = anyio.CapacityLimiter(WORKING_THREADS)
 
     @router.post(
         "/predict",
@@ -166,7 +169,7 @@ def create_router(limits: Limits) -> APIRouter:
         form = accepted_format(request.headers.get("accept"))
         cases = _cases(asked, limits)
         work = partial(_answer, cases, registry, Choice(asked.model, asked.version), form)
-        content = work() if _is_small(cases, form) else await anyio.to_thread.run_sync(work)
+        content = work() if _is_small(cases, form) else await anyio.to_thread.run_sync(work, limiter=threads)
         return Response(content, headers=_VARY, media_type=MEDIA_TYPES[form])
 
     @router.post(
@@ -188,7 +191,7 @@ def create_router(limits: Limits) -> APIRouter:
         form = options.format or accepted_format(request.headers.get("accept"))
         files = await _files(request, options.filename)
         work = partial(file_answer, files, registry, options, form, limits)
-        content = await anyio.to_thread.run_sync(work, limiter=reading)
+        content = await anyio.to_thread.run_sync(work, limiter=threads)
         return Response(content, headers=_VARY, media_type=MEDIA_TYPES[form])
 
     return router

@@ -121,7 +121,7 @@ def _times(
         raise TooLarge(f"{count} times are asked where {max_times} are left for this request: split it")
     if asked is None:
         assert initial is not None and final is not None  # noqa: S101 PT018 - the schema admits nothing else
-        return np.linspace(initial.time_s, final.time_s, DEFAULT_POINTS)
+        return np.linspace(initial.time_s, final.time_s, DEFAULT_POINTS if final.time_s > initial.time_s else 1)
     if asked.times_s is not None:
         return np.array(asked.times_s)
     if asked.times is not None:

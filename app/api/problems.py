@@ -168,7 +168,9 @@ def from_validation_errors(found: Sequence[Any]) -> Response:
 
 def _field_error(item: Mapping[str, Any]) -> dict[str, object]:
     loc = [part if isinstance(part, int) else _printable(str(part), 80) for part in item["loc"]]
-    return FieldError(loc=loc, msg=_printable(str(item["msg"]), MAX_TEXT), type=str(item["type"])).model_dump()
+    return FieldError(
+        loc=loc, msg=_printable(str(item["msg"]).removeprefix("Value error, "), MAX_TEXT), type=str(item["type"])
+    ).model_dump()
 
 
 def _summary(shown: list[dict[str, Any]], count: int) -> str:

@@ -82,6 +82,12 @@ def test_a_grid_counts_from_the_calibrations(client: TestClient) -> None:
     assert len(answered(client, body(predict_at=None))["time_s"]) == 101
 
 
+def test_calibrations_at_one_time_are_one_point(client: TestClient) -> None:
+    found = answered(client, body(final={"time_s": 0.0, "polarization": 0.84, "sigma": 0.002}, predict_at=None))
+    assert found["time_s"] == [0.0]
+    assert [warning["code"] for warning in found["warnings"]] == ["anchors-coincide"]
+
+
 def test_date_times_and_seconds_say_the_same(client: TestClient) -> None:
     in_dates = answered(client, dated())
     experiment = dated()["experiments"][0]
