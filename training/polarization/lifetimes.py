@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import least_squares, minimize_scalar
+from scipy.optimize import least_squares
 
 from app.polarization import decay
 from app.polarization.anchored import FREEDOM, AnchoredParameters, LifetimePrior
-from app.polarization.correction import line_sigma
-from app.polarization.experiment import Experiment, Material
+from app.polarization.experiment import Experiment
+from training.polarization.baselines import START, fit_optics
 
 _HOUR_S: Final = 3600.0
-AMPLITUDES: Final = (0.85, 1.0)
-"""Range searched for A; 1 is a perfect beam line."""
-ANALYSER_RATIOS: Final = np.geomspace(0.25, 1.5, 16)
 HUBER_SIGMAS: Final = 2.0
 """Residuals beyond this many standard deviations count linearly (Huber, Ann. Math. Statist. 35 (1964) 73)."""
 TYPICAL_EXCESS: Final = 2e-3
@@ -55,45 +52,12 @@ class FittedDecay:
 
 def fit_parameters(experiments: Sequence[Experiment]) -> AnchoredParameters:
     """Fit all that the anchored model knows beforehand, without its network and before calibration."""
-    optics = fit_optics(experiments)
+    optics = fit_optics(experiments, START[experiments[0].material])
     excess = fit_excess_sigma(experiments, optics)
     decays = [fit_decay(e, optics, excess) for e in experiments]
     cells, unknown = lifetime_priors(decays)
     log_path, path_spread = fit_path(experiments, decays)
     return AnchoredParameters(optics, excess, 1.0, 0.0, log_path, path_spread, cells, unknown)
-
-
-def fit_optics(experiments: Sequence[Experiment]) -> decay.Optics:
-    """Find A (and the analyser's opacity ratio) for which the physics through both anchors meets the points between."""
-    ratios: Sequence[float | None] = [None] if _material(experiments) == "crystalline" else list(ANALYSER_RATIOS)
-    found = []
-    for ratio in ratios:
-
-        def misfit(amplitude: float, ratio: float | None = ratio) -> float:
-            return _interpolation_misfit(experiments, decay.Optics(amplitude, ratio))
-
-        best: Any = minimize_scalar(misfit, bounds=AMPLITUDES, method="bounded", options={"xatol": 1e-3})
-        found.append((float(best.fun), decay.Optics(float(best.x), ratio)))
-    return min(found, key=lambda pair: pair[0])[1]
-
-
-def _interpolation_misfit(experiments: Sequence[Experiment], optics: decay.Optics) -> float:
-    total = 0.0
-    for e in experiments:
-        if len(e.time_s) < 3:
-            continue
-        fit = decay.fit_anchors(
-            initial_s=e.time_s[0],
-            p_initial=e.polarization[0],
-            final_s=e.time_s[-1],
-            p_final=e.polarization[-1],
-            optics=optics,
-        )
-        inner = slice(1, -1)
-        u = e.time_s[inner] / e.time_s[-1]
-        floor = np.hypot(e.sigma[inner], line_sigma(u, e.sigma[0], e.sigma[-1]))
-        total += float(_huber((e.polarization[inner] - fit.polarization(e.time_s[inner])) / floor).sum())
-    return total
 
 
 def _huber(z: Float[np.ndarray, "time"]) -> Float[np.ndarray, "time"]:
@@ -211,7 +175,3 @@ def student_beneath_errors(x: Float[np.ndarray, "sample"], sigma: Float[np.ndarr
         return float(surprise), centre, float(scale)
 
     return min(with_scale(scale) for scale in SPREAD_GRID)[1:]
-
-
-def _material(experiments: Sequence[Experiment]) -> Material:
-    return experiments[0].material

@@ -11,7 +11,6 @@ from training.polarization.lifetimes import (
     FittedDecay,
     fit_decay,
     fit_excess_sigma,
-    fit_optics,
     fit_parameters,
     lifetime_priors,
     student_beneath_errors,
@@ -39,19 +38,6 @@ def test_a_wild_filling_moves_the_centre_little() -> None:
     centre, scale = student_beneath_errors(x, np.full(6, 0.02))
     assert centre == pytest.approx(4.40, abs=0.02)
     assert scale < 0.1
-
-
-@MATERIALS
-def test_the_optics_of_the_simulation_come_back(material: Material) -> None:
-    found = fit_optics(simulate(material, 40, _rng(), SimulationArgs(counts=3e5)))
-    true = SETUPS[material].optics
-    if true.analyser_ratio is None:
-        assert found.analyser_ratio is None
-        assert found.amplitude == pytest.approx(true.amplitude, abs=0.01)
-    else:
-        # Amplitude and ratio together make the curve; either alone is known less well.
-        assert found.analyser_ratio is not None
-        assert found.amplitude == pytest.approx(true.amplitude, abs=0.06)
 
 
 def test_the_lifetime_of_a_filling_comes_back_within_its_error() -> None:
