@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -21,8 +22,8 @@ from app.polarization.features import NUMBERS, static_features
 from app.polarization.models import ANCHORED_FAMILY, parameters_to_json
 from training.polarization import card
 from training.polarization.anchored import AnchoredArgs, AnchoredMethod, fit_anchored
-from training.polarization.commands import RUNS as RUNS_FOLDER
 from training.polarization.commands import (
+    RUNS,
     DatasetOption,
     HoldOut,
     MaterialOption,
@@ -37,7 +38,8 @@ from training.polarization.evaluate import ranking, stored_outcomes
 from training.polarization.scores import Scores
 from training.publish import publish
 
-LIBRARIES: Final = ("keras", "numpy", "scipy", "scikit-learn", "tensorflow-cpu")
+LIBRARIES: Final = ("keras", "numpy", "scipy", "scikit-learn", "tensorflow", "tensorflow-cpu")
+"""Their versions stand in the manifest; TensorFlow is installed under one of two names."""
 _UNITS: Final[Mapping[str, str]] = {"_s": "s", "_bar": "bar"}
 
 Evidence = Mapping[str, Mapping[str, Scores]]
@@ -47,7 +49,7 @@ Evidence = Mapping[str, Mapping[str, Scores]]
 def publish_command(
     material: MaterialOption,
     dataset: DatasetOption = DEFAULT_OUT,
-    runs: RunsOption = RUNS_FOLDER,
+    runs: RunsOption = RUNS,
     store: Annotated[Path, typer.Option(help="the model store")] = Path("model_store"),
     seed: SeedOption = 0,
     promote: Annotated[bool, typer.Option(help="move the alias `stable` to the new version")] = False,
@@ -95,7 +97,7 @@ def train_and_publish(
             command=" ".join(["python -m training.polarization", *sys.argv[1:]]),
             seed=seed,
             data_fingerprint=data_fingerprint,
-            libraries={name: version(name) for name in LIBRARIES},
+            libraries=_installed(LIBRARIES),
         ),
         metrics={how: {method: asdict(scores) for method, scores in rows.items()} for how, rows in evidence.items()},
     )
@@ -119,3 +121,11 @@ def training_ranges(experiments: Sequence[Experiment]) -> tuple[Feature, ...]:
 
 def _unit(name: str) -> str:
     return next((unit for ending, unit in _UNITS.items() if name.endswith(ending)), "1")
+
+
+def _installed(names: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
