@@ -17,6 +17,8 @@ LARGEST_OVER_FLOOR: dict[Material, float] = {"crystalline": 1.15, "amorphous": 1
 
 
 @pytest.mark.slow
+# joblib replaces a worker whose memory has grown, as TensorFlow's does, and says so.
+@pytest.mark.filterwarnings("ignore:A worker stopped while some jobs:UserWarning")
 @pytest.mark.parametrize("material", ["crystalline", "amorphous"])
 def test_unseen_decays_are_predicted_no_worse_than_by_the_best_baseline(
     material: Material, shared_data: Path, tmp_path: Path
