@@ -42,7 +42,8 @@ INLINE_EXPERIMENTS: Final = 20
 WORKING_THREADS: Final = 4
 """For files, pictures and large requests; others wait, so that the rest of the service always has threads."""
 
-NAMES_PATTERN: Final = NAME_PATTERN.removesuffix("$") + r"(,[a-z0-9][a-z0-9-]{0,63}){0,63}$"
+_NAME: Final = NAME_PATTERN.removeprefix("^").removesuffix("$")
+NAMES_PATTERN: Final = rf"^{_NAME}(,{_NAME}){{0,63}}$"
 
 MODEL_KINDS: Final = ("not-found", "not-acceptable", "model-refused", "model-output-invalid", "model-unavailable")
 _VARY: Final = {"Vary": "Accept"}

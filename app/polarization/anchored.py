@@ -338,12 +338,20 @@ def window(u: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     return 1 - (2 * u - 1) ** 4
 
 
+def log_laboratory_gas(polarizer: Cell) -> float:
+    """Give ln of the opacity per A cm that the filling laboratory measured."""
+    return math.log(decay.OPACITY_PER_BAR_CM_ANG * polarizer.pressure_bar * polarizer.lab_polarization)
+
+
 def promised_log_opacity(
     polarizer: Cell, since_filling_s: float, prior: LifetimePrior, parameters: AnchoredParameters
 ) -> float:
     """Give ln of the opacity that the laboratory's 3He polarization promises so many seconds after it was measured."""
-    gas = decay.OPACITY_PER_BAR_CM_ANG * polarizer.pressure_bar * polarizer.lab_polarization
-    return math.log(gas) + parameters.log_path_ang_cm - since_filling_s / _HOUR_S * math.exp(-prior.log_t1_h)
+    return (
+        log_laboratory_gas(polarizer)
+        + parameters.log_path_ang_cm
+        - since_filling_s / _HOUR_S * math.exp(-prior.log_t1_h)
+    )
 
 
 def foretold(

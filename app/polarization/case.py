@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -92,7 +92,11 @@ def case_from_experiment(
     Raises:
         TooLarge: more than ``max_times``.
     """
-    query = experiment.query(np.empty(0))
+    last = float(experiment.time_s[-1])
+    time_s = (
+        np.linspace(0.0, last, DEFAULT_POINTS) if step_s is None else grid_s(0.0, last, step_s, max_times=max_times)
+    )
+    query = experiment.query(time_s)
     ask = Ask(
         material=query.material,
         polarizer=query.polarizer,
@@ -104,9 +108,5 @@ def case_from_experiment(
         correction=correction,
         threshold=threshold,
     )
-    last = query.final.time_s
-    time_s = (
-        np.linspace(0.0, last, DEFAULT_POINTS) if step_s is None else grid_s(0.0, last, step_s, max_times=max_times)
-    )
     measured = tuple(experiment.calibration(i) for i in range(1, len(experiment.time_s) - 1))
-    return Case(experiment.name, replace(ask, time_s=time_s), experiment.start if dated else None, measured=measured)
+    return Case(experiment.name, ask, experiment.start if dated else None, measured=measured)

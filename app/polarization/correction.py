@@ -10,7 +10,7 @@ so that at an anchor both the value and its error are the measured ones. The D3 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -111,7 +111,7 @@ def slope_corrected(
         )
     flags: list[Flag] = ["rising-polarization"] if rises(initial.measured, final.measured) else []
     if initial.measured.time_s == final.measured.time_s:
-        return _shifted(model, _merged(initial, final), ["anchors-coincide", *flags])
+        return _shifted(model, _merged_anchor(initial, final), ["anchors-coincide", *flags])
     return _between(time_s, model, initial, final, continuation, flags)
 
 
@@ -136,15 +136,18 @@ def _shifted(model: Curve, anchor: Anchor, flags: list[Flag]) -> Corrected:
     return _finish(model.mean - anchor.excess, np.hypot(model.sigma, anchor.measured.sigma), flags)
 
 
-def _merged(a: Anchor, b: Anchor) -> Anchor:
-    """Two calibrations at one time: their inverse-variance mean. An error of 0 outweighs any other."""
-    variances = np.array([a.measured.sigma**2, b.measured.sigma**2])
+def merged(a: Calibration, b: Calibration) -> Calibration:
+    """Give the inverse-variance mean of two calibrations at one time. An error of 0 outweighs any other."""
+    variances = np.array([a.sigma**2, b.sigma**2])
     exact = variances == 0
     weights = exact.astype(float) if exact.any() else 1 / variances
-    mean = float(np.average([a.measured.polarization, b.measured.polarization], weights=weights))
-    sigma = 0.0 if exact.any() else float(weights.sum() ** -0.5)
-    predicted = float(np.average([a.predicted, b.predicted], weights=weights))
-    return Anchor(Calibration(a.measured.time_s, mean, sigma), predicted)
+    mean = float(np.average([a.polarization, b.polarization], weights=weights))
+    return Calibration(a.time_s, mean, 0.0 if exact.any() else float(weights.sum() ** -0.5))
+
+
+def _merged_anchor(a: Anchor, b: Anchor) -> Anchor:
+    predicted = (replace(anchor.measured, polarization=anchor.predicted) for anchor in (a, b))
+    return Anchor(merged(a.measured, b.measured), merged(*predicted).polarization)
 
 
 def _between(
@@ -162,12 +165,16 @@ def _between(
     if continuation is not None:
         mean = np.where(outside, continuation.mean, mean)
         anchors = np.where(outside, np.maximum(continuation.sigma, anchors), anchors)
-    where: list[Flag] = []
-    if np.any(u < 0):
-        where.append("before-initial")
-    if np.any(u > 1):
-        where.append("after-final")
+    where = extrapolated(time_s, initial.measured, final.measured)
     return _finish(mean, np.hypot(anchors, bump(u) * model.sigma), [*where, *flags])
+
+
+def extrapolated(time_s: Float[np.ndarray, "time"], initial: Calibration, final: Calibration) -> tuple[Flag, ...]:
+    """Say on which sides of the calibrations there are times."""
+    if not time_s.size:
+        return ()
+    flags: list[Flag] = ["before-initial"] if time_s.min() < initial.time_s else []
+    return (*flags, "after-final") if time_s.max() > final.time_s else tuple(flags)
 
 
 def _finish(mean: Float[np.ndarray, "time"], sigma: Float[np.ndarray, "time"], flags: list[Flag]) -> Corrected:

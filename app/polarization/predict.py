@@ -15,7 +15,18 @@ from jaxtyping import Float
 from app.errors import InvalidInput, ModelOutputInvalid
 from app.polarization import decay
 from app.polarization.anchored import foretold, laboratory_calibration
-from app.polarization.correction import MEANING, Anchor, Curve, bump, line_sigma, position, rises, slope_corrected
+from app.polarization.correction import (
+    MEANING,
+    Anchor,
+    Curve,
+    bump,
+    extrapolated,
+    line_sigma,
+    merged,
+    position,
+    rises,
+    slope_corrected,
+)
 from app.polarization.ensemble import inverse_variance_mean
 from app.polarization.experiment import Calibration, Cell, Material, Query
 from app.polarization.models import AnchoredModel, Answer, Outside, PolarizationModel
@@ -302,14 +313,7 @@ def _uncorrected_member(query: Query, raw: Curve, time_s: Float[np.ndarray, "tim
     """The model's own curve: as asked, or because it passes through both calibrations by itself."""
     clipped = _clipped(raw)
     rising = ("rising-polarization",) * rises(query.initial, query.final)
-    return clipped, raw, (*_where(time_s, query), *_clip_flag(clipped, raw), *rising)
-
-
-def _where(time_s: Float[np.ndarray, "time"], query: Query) -> tuple[str, ...]:
-    if not time_s.size:
-        return ()
-    before, after = time_s.min() < query.initial.time_s, time_s.max() > query.final.time_s
-    return ("before-initial",) * bool(before) + ("after-final",) * bool(after)
+    return clipped, raw, (*extrapolated(time_s, query.initial, query.final), *_clip_flag(clipped, raw), *rising)
 
 
 def _clip_flag(clipped: Curve, raw: Curve) -> tuple[str, ...]:
@@ -385,9 +389,7 @@ def _single_calibration(ask: Ask) -> tuple[Calibration | None, str]:
     if ask.initial is None or ask.final is None:
         calibration = ask.initial or ask.final
         return calibration, "no-anchor" if calibration is None else "one-anchor"
-    weights = np.array([ask.initial.sigma, ask.final.sigma]) ** -2.0
-    mean = float(np.average([ask.initial.polarization, ask.final.polarization], weights=weights))
-    return Calibration(ask.initial.time_s, mean, float(weights.sum() ** -0.5)), "anchors-coincide"
+    return merged(ask.initial, ask.final), "anchors-coincide"
 
 
 # --- what else a user needs -------------------------------------------------------------------------------------------

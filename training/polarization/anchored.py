@@ -179,7 +179,7 @@ def negative_log_likelihood(targets: Any, heads: Any) -> Any:
     from keras import ops
 
     residual, u, between, scatter = (targets[..., i] for i in range(4))
-    weight = 1 - (2 * u - 1) ** 4
+    weight = window(u)
     mean = weight * (heads[:, 0:1] + heads[:, 1:2] * (2 * u - 1))
     variance = (between * ops.exp(weight * heads[:, 2:3])) ** 2 + scatter**2
     return (ops.log(variance) + (residual - mean) ** 2 / variance) / 2

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.optimize import least_squares
 
 from app.polarization import decay
-from app.polarization.anchored import FREEDOM, AnchoredParameters, LifetimePrior
+from app.polarization.anchored import FREEDOM, AnchoredParameters, LifetimePrior, log_laboratory_gas
 from app.polarization.experiment import Experiment
 from training.polarization.baselines import START, fit_optics
 
@@ -122,9 +122,8 @@ def fit_path(experiments: Sequence[Experiment], decays: Sequence[FittedDecay]) -
     """Find centre and scale of ln(L lambda / A cm) from the opacities at the start and the laboratory's values."""
     paths = []
     for e, fitted in zip(experiments, decays, strict=True):
-        gas = decay.OPACITY_PER_BAR_CM_ANG * e.polarizer.pressure_bar * e.polarizer.lab_polarization
         at_filling = fitted.log_phi - e.lab_time_s / _HOUR_S * np.exp(-fitted.log_t1_h)
-        paths.append(at_filling - np.log(gas))
+        paths.append(at_filling - log_laboratory_gas(e.polarizer))
     centre, spread = student_beneath_errors(np.array(paths), np.zeros(len(paths)))
     return centre, CAUTION * max(spread, SMALLEST_PATH_SPREAD)
 
