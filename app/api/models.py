@@ -14,11 +14,11 @@ from app.api.schema import Output
 from app.api.seams import ModelState, RegistryOf
 from app.errors import NotFound
 from app.model_registry.manifest import NAME_PATTERN, Compiled, Feature, FileEntry, TensorSpec, Training
+from app.model_registry.store import REF_PATTERN
 
 router = APIRouter(prefix="/models", tags=["models"])
 
 EXAMPLE_NAME = "polarization-crystalline"
-VERSION_OR_ALIAS = r"^([1-9][0-9]{0,8}|[a-z][a-z0-9-]{0,31})$"
 
 Name = Annotated[
     str, Path(pattern=NAME_PATTERN, max_length=64, description="Name of the model.", examples=[EXAMPLE_NAME])
@@ -26,7 +26,7 @@ Name = Annotated[
 Version = Annotated[
     str,
     Path(
-        pattern=VERSION_OR_ALIAS,
+        pattern=REF_PATTERN,
         max_length=32,
         description="A version number, or an alias such as `stable` or `latest`.",
         examples=["stable"],

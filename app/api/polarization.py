@@ -19,7 +19,6 @@ from app.api.polarization_cases import cases_from_experiments
 from app.api.polarization_models import Choice, solved
 from app.api.polarization_schema import (
     EXAMPLES,
-    REF_PATTERN,
     TEN_YEARS_S,
     Correction,
     FileAnswer,
@@ -31,6 +30,7 @@ from app.api.schema import JsonBody
 from app.api.seams import ModelRegistry, RegistryOf, registry_of
 from app.errors import InvalidInput, TooLarge, UnsupportedFormat
 from app.model_registry.manifest import NAME_PATTERN
+from app.model_registry.store import REF_PATTERN
 from app.polarization.case import Case, Solved, case_from_experiment
 from app.polarization.segments import Segment, Survey
 from app.polarization.upload import MAX_FILES, read_upload
@@ -42,7 +42,7 @@ INLINE_EXPERIMENTS: Final = 20
 WORKING_THREADS: Final = 4
 """For files, pictures and large requests; others wait, so that the rest of the service always has threads."""
 
-_NAME: Final = NAME_PATTERN.removeprefix("^").removesuffix("$")
+_NAME: Final = NAME_PATTERN.strip("^$")
 NAMES_PATTERN: Final = rf"^{_NAME}(,{_NAME}){{0,63}}$"
 
 MODEL_KINDS: Final = ("not-found", "not-acceptable", "model-refused", "model-output-invalid", "model-unavailable")

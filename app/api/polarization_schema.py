@@ -14,10 +14,10 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from app.api.schema import Input, Output
 from app.model_registry.manifest import NAME_PATTERN
+from app.model_registry.store import REF_PATTERN
 
 TEN_YEARS_S: Final = 315_576_000.0
 LABEL_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"
-REF_PATTERN: Final = r"^([1-9][0-9]{0,8}|[a-z][a-z0-9-]{0,31})$"
 
 Material = Literal["crystalline", "amorphous"]
 Correction = Literal["sloped", "none"]

@@ -34,6 +34,8 @@ MAX_MANIFEST_BYTES: Final = 2**20
 MAX_CARD_BYTES: Final = 2**20
 MAX_FILE_BYTES: Final = 2**30
 VERSION_PATTERN: Final = r"^[1-9][0-9]{0,8}$"
+REF_PATTERN: Final = f"^({VERSION_PATTERN.strip('^$')}|{ALIAS_PATTERN.strip('^$')})$"
+"""What `ModelStore.version_number` takes: a version number or an alias."""
 LOCK_FILE: Final = ".lock"
 
 
