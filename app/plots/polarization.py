@@ -20,13 +20,13 @@ from matplotlib.figure import Figure
 
 from app.errors import TooLarge
 from app.polarization.case import Case, Solved
+from app.polarization.decay import HOUR_S
 from app.polarization.experiment import Calibration
 
 MAX_PANELS: Final = 24
 _PANEL_INCHES: Final = (6.4, 4.0)
 _DPI: Final = 150
 _CURVE, _ANCHOR, _POINT, _GREY = "#0b5394", "#b45309", "#111827", "#6b7280"
-_HOUR_S: Final = 3600.0
 _STYLE: Final[Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -102,7 +102,7 @@ def _panel(ax: Axes, solved: Solved) -> None:
 def _x(case: Case, time_s: np.ndarray) -> np.ndarray:
     """Date-times where they are known, else hours since the initial calibration."""
     dates = case.date_times(time_s)
-    return time_s / _HOUR_S if dates is None else dates
+    return time_s / HOUR_S if dates is None else dates
 
 
 def _points(

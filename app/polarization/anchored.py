@@ -24,6 +24,7 @@ from jaxtyping import Float
 
 from app.polarization import decay
 from app.polarization.correction import Curve
+from app.polarization.decay import HOUR_S
 from app.polarization.experiment import Calibration, Cell, Material, Query
 
 FEATURES = (
@@ -47,7 +48,6 @@ _EVEN_GAIN = 9 / 8
 """Least-squares amplitude of w against 1 on -1..1: (4/5)/(32/45)."""
 _ODD_GAIN = 11 / 8
 """Least-squares amplitude of w v against v on -1..1: (4/21)/(32/231)."""
-_HOUR_S = 3600.0
 _MOST_LIFETIMES = 50.0
 """Between two calibrations; nothing is left of a polarization long before, and nothing may underflow."""
 FREEDOM = 3.0
@@ -204,7 +204,7 @@ def linear_estimate(anchors: Anchors, parameters: AnchoredParameters) -> LinearE
     s1 = np.hypot(anchors.final_sigma, parameters.excess_sigma)
     scale = np.hypot(s0, s1)
     phi0, phi1 = decay.opacity_from_polarization(np.stack([anchors.initial, anchors.final]), optics)
-    lifetimes = np.minimum(anchors.duration_s / _HOUR_S * np.exp(-anchors.log_t1_h), _MOST_LIFETIMES)
+    lifetimes = np.minimum(anchors.duration_s / HOUR_S * np.exp(-anchors.log_t1_h), _MOST_LIFETIMES)
     foretold = phi0 * np.exp(-lifetimes)
     gain0 = decay.polarization_per_log_opacity(phi0, optics)
     gain1 = decay.polarization_per_log_opacity(foretold, optics)
@@ -323,7 +323,7 @@ def curve(shape: Shape, time_s: Float[np.ndarray, "time"]) -> Curve:
     duration = query.final.time_s - query.initial.time_s
     u = (time_s - query.initial.time_s) / duration
     inside = np.minimum(np.maximum(u, 0.0), 1.0)
-    beyond = (u - inside) * duration / _HOUR_S * math.exp(-shape.log_t1_h)
+    beyond = (u - inside) * duration / HOUR_S * math.exp(-shape.log_t1_h)
     log_phi = math.log(shape.initial_opacity) + inside * math.log(shape.final_opacity / shape.initial_opacity) - beyond
     phi = np.exp(np.minimum(log_phi, decay.LARGEST_LOG_OPACITY))
     v, weight = 2 * inside - 1, window(inside)
@@ -350,7 +350,7 @@ def promised_log_opacity(
     return (
         log_laboratory_gas(polarizer)
         + parameters.log_path_ang_cm
-        - since_filling_s / _HOUR_S * math.exp(-prior.log_t1_h)
+        - since_filling_s / HOUR_S * math.exp(-prior.log_t1_h)
     )
 
 
@@ -358,7 +358,7 @@ def foretold(
     calibration: Calibration, prior: LifetimePrior, optics: decay.Optics, time_s: Float[np.ndarray, "time"]
 ) -> Curve:
     """Follow the decay from one calibration, forward or backward, with nothing but the cell's usual lifetime."""
-    lifetimes = (np.asarray(time_s, dtype=float) - calibration.time_s) / _HOUR_S * math.exp(-prior.log_t1_h)
+    lifetimes = (np.asarray(time_s, dtype=float) - calibration.time_s) / HOUR_S * math.exp(-prior.log_t1_h)
     start = decay.opacity_from_polarization(np.asarray(calibration.polarization), optics)
     phi = np.exp(np.minimum(np.log(start) - lifetimes, decay.LARGEST_LOG_OPACITY))
     gain = decay.polarization_per_log_opacity(phi, optics)

@@ -22,6 +22,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float
 
+HOUR_S: Final = 3600.0
+
 OPACITY_PER_BAR_CM_ANG: Final = 0.0733
 """Opacity of fully polarized 3He per bar, cm and angstrom (Mantid, HeliumAnalyserEfficiency)."""
 

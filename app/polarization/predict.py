@@ -27,6 +27,7 @@ from app.polarization.correction import (
     rises,
     slope_corrected,
 )
+from app.polarization.decay import HOUR_S
 from app.polarization.ensemble import inverse_variance_mean
 from app.polarization.experiment import Calibration, Cell, Material, Query
 from app.polarization.models import AnchoredModel, Answer, Outside, PolarizationModel
@@ -46,8 +47,7 @@ MEANINGS: Final = {
 }
 """What a note's code means, in the order of the notes."""
 
-_HOUR_S: Final = 3600.0
-_LONGEST_LIFETIME_S: Final = 1e6 * _HOUR_S
+_LONGEST_LIFETIME_S: Final = 1e6 * HOUR_S
 """The calibrations are taken as not decaying where they give a longer T1."""
 _CROSSING_LIFETIMES: Final = 8.0
 """A threshold is sought this many lifetimes beyond the final calibration."""
@@ -347,7 +347,7 @@ def _lifetime(answers: Sequence[Answer], fit: decay.DecayFit, query: Query) -> L
     if bool(fit.not_decaying) or float(fit.t1_s) > _LONGEST_LIFETIME_S:
         return None
     sigma_s = decay.t1_sigma_s(fit, query.initial.sigma, query.final.sigma)
-    return Lifetime(float(fit.t1_s) / _HOUR_S, float(sigma_s) / _HOUR_S)
+    return Lifetime(float(fit.t1_s) / HOUR_S, float(sigma_s) / HOUR_S)
 
 
 def _lifetime_from_log(log_t1_h: float, sigma: float) -> Lifetime:
@@ -421,7 +421,7 @@ def _crossing(how: _Decay, threshold: float, lifetime: Lifetime | None) -> tuple
     """
     ask = how.ask
     known = [c.time_s for c in (ask.initial, ask.final) if c is not None] or [ask.lab_time_s]
-    beyond = _CROSSING_LIFETIMES * (lifetime.t1_h * _HOUR_S if lifetime else max(known) - min(known))
+    beyond = _CROSSING_LIFETIMES * (lifetime.t1_h * HOUR_S if lifetime else max(known) - min(known))
     grid = np.linspace(min(known), max(known) + beyond, _CROSSING_POINTS)
     steps = [_step_below(values, threshold) for values in _lines(how.curve(grid))]
     fine = np.stack([np.linspace(grid[max(k - 1, 0)], grid[k], _CROSSING_POINTS) for k in (s or 0 for s in steps)])

@@ -30,6 +30,7 @@ from app.polarization.anchored import (
     window,
 )
 from app.polarization.correction import position
+from app.polarization.decay import HOUR_S
 from app.polarization.experiment import Experiment, Query
 from training.polarization.lifetimes import fit_parameters
 from training.polarization.methods import Prediction, Predictor
@@ -38,7 +39,6 @@ from training.polarization.splits import installations
 Network = Any
 """A `keras.Model`; Keras is imported only where a network is made."""
 
-_HOUR_S: Final = 3600.0
 LARGEST_DEPARTURE: Final = 6.0
 """In scales of Student's t; beyond it a simulated decay would be none."""
 CALIBRATION_FOLDS: Final = 6
@@ -139,7 +139,7 @@ def simulate_decays(
     width = np.concatenate([sigma[:, :2], np.repeat(sigma[:, 2:], args.points, axis=1)], axis=1)
     measured = truth + np.hypot(width, excess) * rng.standard_normal(truth.shape)
     anchors = Anchors(
-        duration_s=duration_h * _HOUR_S,
+        duration_s=duration_h * HOUR_S,
         initial=measured[:, 0],
         final=measured[:, 1],
         initial_sigma=sigma[:, 0],

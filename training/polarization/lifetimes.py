@@ -13,10 +13,10 @@ from scipy.optimize import least_squares
 
 from app.polarization import decay
 from app.polarization.anchored import FREEDOM, AnchoredParameters, LifetimePrior, log_laboratory_gas
+from app.polarization.decay import HOUR_S
 from app.polarization.experiment import Experiment
 from training.polarization.baselines import START, fit_optics
 
-_HOUR_S: Final = 3600.0
 HUBER_SIGMAS: Final = 2.0
 """Residuals beyond this many standard deviations count linearly (Huber, Ann. Math. Statist. 35 (1964) 73)."""
 TYPICAL_EXCESS: Final = 2e-3
@@ -75,7 +75,7 @@ def fit_excess_sigma(experiments: Sequence[Experiment], optics: decay.Optics) ->
         if len(e.time_s) < 5:
             continue
         best = fit_decay(e, optics, TYPICAL_EXCESS)
-        phi = np.exp(best.log_phi - e.time_s / _HOUR_S * np.exp(-best.log_t1_h))
+        phi = np.exp(best.log_phi - e.time_s / HOUR_S * np.exp(-best.log_t1_h))
         widen = np.sqrt(len(e.time_s) / (len(e.time_s) - 2))
         residuals.append((e.polarization - decay.neutron_polarization(phi, optics)) * widen)
         sigmas.append(e.sigma)
@@ -92,7 +92,7 @@ def fit_excess_sigma(experiments: Sequence[Experiment], optics: decay.Optics) ->
 
 def fit_decay(e: Experiment, optics: decay.Optics, excess_sigma: float) -> FittedDecay:
     """Fit opacity and lifetime of one filling to all its points, the calibrations among them (robust least squares)."""
-    time_h = e.time_s / _HOUR_S
+    time_h = e.time_s / HOUR_S
     width = np.hypot(e.sigma, excess_sigma)
 
     def phi(x: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def fit_path(experiments: Sequence[Experiment], decays: Sequence[FittedDecay]) -
     """Find centre and scale of ln(L lambda / A cm) from the opacities at the start and the laboratory's values."""
     paths = []
     for e, fitted in zip(experiments, decays, strict=True):
-        at_filling = fitted.log_phi - e.lab_time_s / _HOUR_S * np.exp(-fitted.log_t1_h)
+        at_filling = fitted.log_phi - e.lab_time_s / HOUR_S * np.exp(-fitted.log_t1_h)
         paths.append(at_filling - log_laboratory_gas(e.polarizer))
     centre, spread = student_beneath_errors(np.array(paths), np.zeros(len(paths)))
     return centre, CAUTION * max(spread, SMALLEST_PATH_SPREAD)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from app.polarization.decay import (
+    HOUR_S,
     OPACITY_PER_BAR_CM_ANG,
     Optics,
     counting_sigma,
@@ -24,7 +25,6 @@ from app.polarization.decay import (
 )
 from app.polarization.experiment import Cell, Experiment, Material
 
-HOUR_S: Final = 3600.0
 BEGINNING: Final = datetime.fromisoformat("2024-02-01T09:00:00")
 LEAST_COUNTS: Final = 1e3
 MOST_COUNTS: Final = 6e5
