@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, Literal, cast
+from typing import Final, Literal, TypeVar
 
 from app.errors import NotAcceptable
 
@@ -26,15 +26,27 @@ def accepted_format(accept: str | None) -> Format:
     Raises:
         NotAcceptable: none of ours; the details list them.
     """
+    return accepted(accept, MEDIA_TYPES)
+
+
+Name = TypeVar("Name", bound=str)
+
+
+def accepted(accept: str | None, offered: Mapping[Name, str]) -> Name:
+    """The one of the offered media types that an ``Accept`` header prefers, by its name.
+
+    Raises:
+        NotAcceptable: none of them; the details list them.
+    """
     ranges = _ranges(accept or "*/*")
-    quality = {form: _quality(media_type, ranges) for form, media_type in MEDIA_TYPES.items()}
+    quality = {form: _quality(media_type, ranges) for form, media_type in offered.items()}
     best = max(quality, key=lambda form: quality[form])
     if quality[best] <= 0:
         raise NotAcceptable(
-            f"the Accept header names none of {', '.join(MEDIA_TYPES.values())}",
-            details={"available": list(MEDIA_TYPES.values())},
+            f"the Accept header names none of {', '.join(offered.values())}",
+            details={"available": list(offered.values())},
         )
-    return cast(Format, best)
+    return best
 
 
 def _ranges(accept: str) -> dict[str, float]:
