@@ -91,3 +91,38 @@ class ModelOutputInvalid(AppError):
 
     kind = "model-output-invalid"
     title = "The model gave an invalid answer"
+
+
+class Busy(AppError):
+    """More work waits already than the service takes; the same request will do a little later."""
+
+    kind = "too-many-requests"
+    title = "Too much work is waiting"
+
+
+class Gone(AppError):
+    """Something that was here and is no longer kept."""
+
+    kind = "gone"
+    title = "It is no longer kept"
+
+
+class JobLost(AppError):
+    """A job whose worker process died each time that it was tried."""
+
+    kind = "job-lost"
+    title = "The job could not be completed"
+
+
+class JobTimedOut(AppError):
+    """A job that ran longer than the service lets one run."""
+
+    kind = "job-timed-out"
+    title = "The job took too long"
+
+
+class JobsUnavailable(AppError):
+    """Long work cannot be taken now: the database of jobs does not answer, or the code of a job cannot be loaded."""
+
+    kind = "jobs-unavailable"
+    title = "Jobs are not available"

@@ -13,9 +13,12 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app import __version__
-from app.api import docs, health, models, polarization, problems
+from app.api import docs, health, jobs, models, polarization, problems
 from app.api.edge import Edge
 from app.api.seams import ModelRegistry
+from app.jobs.engine import EngineOptions
+from app.jobs.kinds import KINDS
+from app.jobs.service import Jobs
 from app.logs import configure_logs
 from app.metrics import Metrics
 from app.model_registry.registry import Registry
@@ -33,11 +36,12 @@ to a page that explains it. Every answer carries `X-Request-ID`; send your own t
 
 TAGS = [
     {"name": "polarization", "description": "Decay of the neutron polarization between two calibrations."},
+    {"name": "jobs", "description": "Long work: how it stands, its result, and its end."},
     {"name": "models", "description": "The model store: versions, aliases, cards and metrics."},
     {"name": "health", "description": "Probes for supervisors and Prometheus."},
 ]
 
-ROUTERS = [docs.router, health.router, models.router]
+ROUTERS = [jobs.router, docs.router, health.router, models.router]
 
 _log = structlog.stdlib.get_logger("app.main")
 
@@ -54,12 +58,13 @@ class Service(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: Settings, *, registry: ModelRegistry | None = None) -> FastAPI:
+def create_app(settings: Settings, *, registry: ModelRegistry | None = None, jobs: Jobs | None = None) -> FastAPI:
     """Assemble the service.
 
     Args:
         settings: what the environment says.
         registry: the models to answer with; opened from ``settings.model_store`` when left out.
+        jobs: what runs long work; the kinds of `app.jobs.kinds` when left out.
     """
     app = Service(
         title="Model server for beamlines",
@@ -75,6 +80,7 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None) -> 
     app.state.settings = settings
     app.state.metrics = Metrics()
     app.state.registry = registry or open_registry(settings)
+    app.state.jobs = jobs or open_jobs(settings)
     problems.install(app)
     docs.mount_static(app)
     # Routes are tried in order: the busiest first.
@@ -97,6 +103,18 @@ def service() -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     registry: ModelRegistry = app.state.registry
+    long_work: Jobs = app.state.jobs
+    long_work.start()
+    try:
+        async with _serving(registry):
+            yield
+    finally:
+        await anyio.to_thread.run_sync(long_work.stop)
+        _log.info("service stopped")
+
+
+@asynccontextmanager
+async def _serving(registry: ModelRegistry) -> AsyncIterator[None]:
     await anyio.to_thread.run_sync(registry.start)
     # What was loaded stays: the collector need not walk through it again and again while requests wait.
     gc.collect()
@@ -106,9 +124,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         await anyio.to_thread.run_sync(registry.stop)
-        _log.info("service stopped")
 
 
 def open_registry(settings: Settings) -> ModelRegistry:
     """Open the model store that the settings name."""
     return Registry(ModelStore(settings.model_store), poll_s=settings.registry_poll_s)
+
+
+def open_jobs(settings: Settings) -> Jobs:
+    """Set up long work as the settings say."""
+    options = EngineOptions(
+        workers=settings.job_workers,
+        max_attempts=settings.job_max_attempts,
+        max_job_s=settings.job_max_s,
+        retention_s=settings.job_retention_s,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+    )
+    return Jobs(settings.jobs_database, KINDS, options, max_queued=settings.job_queue)

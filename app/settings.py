@@ -61,6 +61,26 @@ class Settings(BaseSettings):
     max_times: Annotated[int, Field(ge=1)] = 100_000
     """Most times to predict at in one request, all experiments together."""
 
+    jobs_database: Annotated[str, Field(pattern=r"^(sqlite:///.+|postgresql(\+\w+)?://.+)$")] = (
+        "sqlite:///state/jobs.sqlite3"
+    )
+    """Where the records of long work are kept, as a SQLAlchemy URL; a SQLite file is created with its folder."""
+
+    job_workers: Annotated[int, Field(ge=0, le=256)] = 2
+    """Worker processes for long work, for each server process; 0 leaves it to others over the same database."""
+
+    job_queue: Annotated[int, Field(ge=1)] = 1000
+    """Most jobs that wait for a worker; above it the answer is 429."""
+
+    job_retention_s: Annotated[float, Field(gt=0)] = 86400.0
+    """How long results of jobs are kept [seconds]; afterwards the answer is 410."""
+
+    job_max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    """Starts of a job whose worker process dies, until it is said to have failed."""
+
+    job_max_s: Annotated[float, Field(gt=0)] = 3600.0
+    """Longest that one job may run [seconds]; then it is ended."""
+
     root_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)*$")] = ""
     """Path under which a reverse proxy publishes the service, such as ``/models``; empty without one."""
 

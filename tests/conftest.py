@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep services that a test starts from starting workers, unless it asks for them, and from writing in here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BEAMLINE_JOB_WORKERS", "0")
+        patch.setenv("BEAMLINE_JOBS_DATABASE", f"sqlite:///{tmp_path_factory.mktemp('state')}/jobs.sqlite3")
+        yield
 
 
 @pytest.fixture(scope="session")

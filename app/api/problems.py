@@ -34,15 +34,17 @@ class Kind:
         status: HTTP status of every problem of this kind.
         title: short line, the same for every occurrence.
         advice: what the caller can do; the page of the kind and the default detail.
+        retry_after_s: when to try again; the Retry-After header.
     """
 
     status: int
     title: str
     advice: str
+    retry_after_s: int | None = None
 
 
-def _of(error: type[errors.AppError], status: int, advice: str) -> tuple[str, Kind]:
-    return error.kind, Kind(status, error.title, advice)
+def _of(error: type[errors.AppError], status: int, advice: str, retry_after_s: int | None = None) -> tuple[str, Kind]:
+    return error.kind, Kind(status, error.title, advice, retry_after_s)
 
 
 KINDS: dict[str, Kind] = dict(
@@ -59,12 +61,17 @@ KINDS: dict[str, Kind] = dict(
         ),
         _of(errors.NotAcceptable, 406, "Ask for one of the media types that /docs lists for the endpoint."),
         _of(errors.Conflict, 409, "Read the present state, then decide whether to send the request again."),
+        _of(errors.Gone, 410, "Send the request that made it again; how long results are kept is a setting."),
         _of(errors.TooLarge, 413, "Split the request; the limits are settings of the service."),
         _of(errors.UnsupportedFormat, 415, "Send one of the media types that /docs lists, without Content-Encoding."),
         _of(errors.InvalidInput, 422, "Correct the fields that `errors` or `detail` name and send the request again."),
         _of(errors.ModelRefused, 422, "The model folder fails a check that `detail` names; publish it again."),
+        _of(errors.Busy, 429, "Wait as long as Retry-After says, then send the request again.", 2),
         _of(errors.AppError, 500, "Try again; if it happens again, report the request id to whoever runs the service."),
         _of(errors.ModelOutputInvalid, 500, "Ask another model version; report the request id and the model."),
+        _of(errors.JobLost, 500, "Report the job's id; its input ended the process that worked on it."),
+        _of(errors.JobTimedOut, 500, "Ask for less in one job; how long one may run is a setting of the service."),
+        _of(errors.JobsUnavailable, 503, "Wait as long as Retry-After says, then send the request again.", 5),
         _of(errors.ModelUnavailable, 503, "Wait for /health/ready, or name another version of the model."),
         (
             "not-ready",
@@ -84,6 +91,7 @@ def problem(
     *,
     members: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
+    of_request: bool = True,
 ) -> Response:
     """Build the answer for one problem.
 
@@ -92,14 +100,17 @@ def problem(
         detail: what was found, what was expected, how to mend it; the kind's advice when left out.
         members: further JSON-ready members, such as ``errors``; they cannot replace the standard ones.
         headers: further HTTP headers.
+        of_request: name the present request as the occurrence.
     """
     row = KINDS[kind]
-    current = request_id.get()
+    current = request_id.get() if of_request else None
     content: dict[str, object] = dict(members or {})
     content |= {"type": TYPE_PREFIX + kind, "title": row.title, "status": row.status}
     content["detail"] = _printable(detail or row.advice, MAX_TEXT * 4)
     if current is not None:
         content |= {"instance": f"urn:beamline:request:{current}", "request_id": current}
+    if row.retry_after_s is not None:
+        headers = {"Retry-After": str(row.retry_after_s)} | dict(headers or {})
     return Response(orjson.dumps(content), row.status, headers, MEDIA_TYPE)
 
 

@@ -1,4 +1,4 @@
-"""What the routers get from the application: the model registry and the metrics, through `app.state`."""
+"""What the routers get from the application through `app.state`: the model registry, the jobs, the metrics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Protocol, cast
 
 from fastapi import Depends, Request
 
+from app.jobs.service import Jobs
 from app.metrics import Metrics
 
 
@@ -54,5 +55,10 @@ async def _metrics(request: Request) -> Metrics:
     return cast(Metrics, request.app.state.metrics)
 
 
+async def _jobs(request: Request) -> Jobs:
+    return cast(Jobs, request.app.state.jobs)
+
+
 RegistryOf = Annotated[ModelRegistry, Depends(_registry)]
 MetricsOf = Annotated[Metrics, Depends(_metrics)]
+JobsOf = Annotated[Jobs, Depends(_jobs)]

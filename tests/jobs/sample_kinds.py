@@ -1,0 +1,85 @@
+"""Kinds of jobs for the tests, run by real worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from app.errors import InvalidInput
+
+Report = Callable[[bytes], None]
+Cancelled = Callable[[], bool]
+
+warm = False
+
+KINDS = {
+    name: f"tests.jobs.sample_kinds:{name}"
+    for name in ("echo", "warmth", "refuse", "crash", "count", "stick", "die_once", "die", "print_out", "wrong_type")
+}
+
+
+def warm_up() -> None:
+    global warm
+    warm = True
+
+
+def echo(payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
+    return payload
+
+
+def warmth(_payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
+    return orjson.dumps({"warm": warm, "pid": os.getpid(), "session": os.getsid(0)})
+
+
+def refuse(_payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
+    raise InvalidInput("peak 3 is negative", details={"errors": [], "odd": {1, 2}.__class__})
+
+
+def crash(_payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
+    secret = "/secret/path"
+    raise RuntimeError(f"cannot open {secret}")
+
+
+def count(payload: bytes, report: Report, cancelled: Cancelled) -> bytes:
+    """Report 0, 1, 2 ... until as many seconds as the payload says have passed, or until it is cancelled."""
+    begun = time.monotonic()
+    number = 0
+    while time.monotonic() - begun < orjson.loads(payload) and not cancelled():
+        report(orjson.dumps({"number": number}))
+        number += 1
+        time.sleep(0.01)
+    return orjson.dumps({"number": number, "cancelled": cancelled()})
+
+
+def stick(_payload: bytes, report: Report, _cancelled: Cancelled) -> bytes:
+    report(orjson.dumps({"pid": os.getpid()}))
+    time.sleep(60)
+    return b"null"
+
+
+def die_once(payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
+    """Die by kill -9 in mid-job where the file that the payload names is not there, and make it."""
+    mark = Path(orjson.loads(payload))
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return b'"second time"'
+
+
+def die(_payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return b"null"
+
+
+def print_out(_payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
+    print("a library that prints")  # noqa: T201
+    return b"null"
+
+
+def wrong_type(_payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
+    return None  # type: ignore[return-value]
