@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app import __version__
-from app.api import docs, health, jobs, models, polarization, problems
+from app.api import docs, health, indexing, jobs, models, polarization, problems
 from app.api.edge import Edge
 from app.api.seams import ModelRegistry
 from app.jobs.engine import EngineOptions
@@ -36,6 +36,7 @@ to a page that explains it. Every answer carries `X-Request-ID`; send your own t
 
 TAGS = [
     {"name": "polarization", "description": "Decay of the neutron polarization between two calibrations."},
+    {"name": "indexing", "description": "From the lines of a powder pattern to its unit cell."},
     {"name": "jobs", "description": "Long work: how it stands, its result, and its end."},
     {"name": "models", "description": "The model store: versions, aliases, cards and metrics."},
     {"name": "health", "description": "Probes for supervisors and Prometheus."},
@@ -84,13 +85,23 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
     problems.install(app)
     docs.mount_static(app)
     # Routes are tried in order: the busiest first.
-    for router in (polarization.create_router(_polarization_limits(settings)), *ROUTERS):
+    made = (
+        polarization.create_router(_polarization_limits(settings)),
+        indexing.create_router(_indexing_limits(settings)),
+    )
+    for router in (*made, *ROUTERS):
         app.include_router(router)
     return app
 
 
 def _polarization_limits(settings: Settings) -> polarization.Limits:
     return polarization.Limits(settings.max_experiments, settings.max_times, settings.max_upload_bytes)
+
+
+def _indexing_limits(settings: Settings) -> indexing.Limits:
+    return indexing.Limits(
+        settings.max_solve_seconds, settings.job_max_s, settings.max_patterns, settings.max_upload_bytes
+    )
 
 
 def service() -> FastAPI:

@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     max_times: Annotated[int, Field(ge=1)] = 100_000
     """Most times to predict at in one request, all experiments together."""
 
+    max_solve_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """Largest `max_seconds` of one indexing search [seconds]."""
+
+    max_patterns: Annotated[int, Field(ge=1)] = 1000
+    """Most patterns in one indexing request."""
+
     jobs_database: Annotated[str, Field(pattern=r"^(sqlite:///.+|postgresql(\+\w+)?://.+)$")] = (
         "sqlite:///state/jobs.sqlite3"
     )

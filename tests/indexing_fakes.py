@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 
 from app.crystallography.cell import UnitCell
 from app.errors import InvalidInput
+from app.indexing import job
 from app.indexing.problem import (
     Extinction,
     IndexedLine,
@@ -117,3 +120,15 @@ def _hkl(n: int) -> tuple[int, int, int] | None:
     indices = range(int(n**0.5), -1, -1)
     ordered = ((h, k, i) for h in indices for k in range(h + 1) for i in range(k + 1))
     return next((hkl for hkl in ordered if sum(index**2 for index in hkl) == n), None)
+
+
+def run(payload: bytes, report: Callable[[bytes], None], cancelled: Callable[[], bool]) -> bytes:
+    """`app.indexing.job.run` with this solver."""
+    with patch.object(job, "_solve", lambda: solve):
+        return job.run(payload, report, cancelled)
+
+
+def run_batch(payload: bytes, report: Callable[[bytes], None], cancelled: Callable[[], bool]) -> bytes:
+    """`app.indexing.job.run_batch` with this solver."""
+    with patch.object(job, "_solve", lambda: solve):
+        return job.run_batch(payload, report, cancelled)

@@ -14,5 +14,7 @@ It may call ``report(progress)`` at any time, and should return soon, with what 
 function ``warm_up()``, every worker calls it once before the first job.
 """
 
-KINDS: Final[Mapping[str, str]] = MappingProxyType({"indexing.solve": "app.indexing.job:run"})
+KINDS: Final[Mapping[str, str]] = MappingProxyType(
+    {"indexing.solve": "app.indexing.job:run", "indexing.batch": "app.indexing.job:run_batch"}
+)
 """Kind of job -> ``module:function``, a `Run`. The module is imported by the workers, never by the service."""

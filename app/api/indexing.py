@@ -1,0 +1,204 @@
+"""Powder indexing over HTTP: from line positions, or from a measured pattern, to ranked unit cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Final
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from app.api.indexing_answers import MEDIA_TYPES, Format, written
+from app.api.indexing_schema import (
+    BATCH_EXAMPLES,
+    EXAMPLES,
+    BatchAnswer,
+    BatchRequest,
+    LinesIn,
+    OptionsIn,
+    RefusedPattern,
+    SolveAnswer,
+    SolveRequest,
+)
+from app.api.jobs import Job, answer_or_accept
+from app.api.negotiation import accepted
+from app.api.problems import BODY, documented
+from app.api.schema import JsonBody
+from app.api.seams import JobsOf
+from app.errors import AppError, TooLarge
+from app.indexing import job
+from app.indexing.peaks import refused
+from app.indexing.question import Question, ask, solve_options
+from app.jobs.job import BATCH, INTERACTIVE
+from app.jobs.service import Jobs
+
+MARGIN_S: Final = 30.0
+"""Beyond ``max_seconds``, how long a caller without a ``Prefer`` header waits: for a worker, and for the last step."""
+
+WORKING_THREADS: Final = 2
+"""For files and pictures; others wait, so that the rest of the service always has threads."""
+
+JOB_KINDS: Final = ("not-acceptable", "conflict", "too-many-requests", "job-lost", "job-timed-out", "jobs-unavailable")
+_VARY: Final = {"Vary": "Accept"}
+_ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
+    202: {
+        "model": Job,
+        "description": "Not ended within the caller's patience (`Prefer`): look at `Location` for the rest.",
+        "headers": {"Location": {"description": "Address of the job.", "schema": {"type": "string"}}},
+    }
+}
+_FORMATS: Final[dict[str, Any]] = {
+    "text/csv": {"schema": {"type": "string"}},
+    "chemical/x-cif": {"schema": {"type": "string"}},
+    "image/png": {"schema": {"type": "string", "format": "binary"}},
+    "image/svg+xml": {"schema": {"type": "string"}},
+}
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The ranked cells, in the form that `Accept` asks for.", "content": _FORMATS}
+}
+_SOLVE_BODY: Final = JsonBody(SolveRequest, examples=EXAMPLES)
+_BATCH_BODY: Final = JsonBody(BatchRequest, examples=BATCH_EXAMPLES)
+
+FormatQuery = Annotated[
+    Format | None, Query(description="Form of the answer, for clients that cannot set `Accept`; wins over it.")
+]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for.
+
+    Attributes:
+        max_seconds: longest search of one pattern [s].
+        max_job_seconds: longest that all patterns of one request may take together [s].
+        patterns: most patterns in one request.
+        upload_bytes: largest upload [bytes].
+    """
+
+    max_seconds: float = 600.0
+    max_job_seconds: float = 3600.0
+    patterns: int = 1000
+    upload_bytes: int = 64 * 1024 * 1024
+
+
+def create_router(limits: Limits) -> APIRouter:
+    """Make the router; the limits come from the settings, which only the application reads."""
+    router = APIRouter(prefix="/indexing", tags=["indexing"])
+    threads = anyio.CapacityLimiter(WORKING_THREADS)
+
+    @router.post(
+        "/solve",
+        summary="Index a list of lines",
+        response_model=SolveAnswer,
+        responses={**_ANSWERS, **_ACCEPTED, **documented(*BODY, *JOB_KINDS)},
+        openapi_extra=_SOLVE_BODY.openapi,
+    )
+    async def solve_lines(
+        asked: Annotated[SolveRequest, Depends(_SOLVE_BODY)], request: Request, jobs: JobsOf, format: FormatQuery = None
+    ) -> Response:
+        """Unit cells that explain the lines, ranked by how probable each is.
+
+        Waits for the answer, which `max_seconds` bounds. With `Prefer: wait=N` (seconds) or `Prefer: respond-async` a
+        search that takes longer answers 202 with the address of a job, which shows the progress and then the same
+        answer. Hanging up cancels the search. `Accept` chooses JSON, CSV, CIF or a picture.
+        """
+        form = format or accepted(request.headers.get("accept"), MEDIA_TYPES)
+        question = _question(asked, asked, limits)
+        work = _Work("indexing.solve", job.payload(question), question.options.max_seconds + MARGIN_S)
+        result = await _finished(request, jobs, work)
+        if isinstance(result, Response):
+            return result
+        content = result
+        if form != "json":
+            content = await anyio.to_thread.run_sync(partial(written, result, form, question.peaks), limiter=threads)
+        return Response(content, headers=_VARY, media_type=MEDIA_TYPES[form])
+
+    @router.post(
+        "/solve/batch",
+        summary="Index many patterns",
+        response_model=BatchAnswer,
+        responses={**_ACCEPTED, **documented(*BODY, *JOB_KINDS)},
+        openapi_extra=_BATCH_BODY.openapi,
+    )
+    async def solve_batch(
+        asked: Annotated[BatchRequest, Depends(_BATCH_BODY)], request: Request, jobs: JobsOf
+    ) -> Response:
+        """Ranked cells of each pattern, in the order of the patterns; what is wrong with one is told in its place.
+
+        Made for series: send `Prefer: respond-async` and look at the job, whose progress counts the patterns.
+        """
+        questions = _questions(asked, limits)
+        seconds = asked.max_seconds * len(questions)
+        work = _Work("indexing.batch", job.batch_payload(questions), seconds + MARGIN_S, BATCH)
+        result = await _finished(request, jobs, work)
+        return result if isinstance(result, Response) else Response(result, media_type=MEDIA_TYPES["json"])
+
+    return router
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A job to submit, and how long a caller without a preference waits for it."""
+
+    kind: str
+    payload: bytes
+    patience_s: float
+    priority: int = INTERACTIVE
+
+
+async def _finished(request: Request, jobs: Jobs, work: _Work) -> bytes | Response:
+    """Do a job: its result, or the answer to give in place of it."""
+    job_id = await jobs.submit(work.kind, work.payload, priority=work.priority)
+    record = await answer_or_accept(request, jobs, job_id, max_wait_s=work.patience_s)
+    return record if isinstance(record, Response) else record.result or b"{}"
+
+
+def _question(lines: LinesIn, options: OptionsIn, limits: Limits) -> Question:
+    try:
+        _check_options(options, limits)
+        return ask(lines.lines(), options.changes(), name=lines.name or "")
+    except AppError as error:
+        raise located(error, "body") from None
+
+
+def _check_options(options: OptionsIn, limits: Limits, patterns: int = 1) -> None:
+    if options.max_seconds > limits.max_seconds:
+        raise refused(
+            ["max_seconds"], f"found {options.max_seconds:g}, this service allows at most {limits.max_seconds:g}"
+        )
+    if (seconds := options.max_seconds * patterns) > limits.max_job_seconds:
+        raise refused(
+            ["max_seconds"],
+            f"{patterns} patterns of {options.max_seconds:g} s may take {seconds:g} s, and one job at most "
+            f"{limits.max_job_seconds:g} s: lower max_seconds, or split the request",
+        )
+    solve_options(options.changes())
+
+
+def _questions(asked: BatchRequest, limits: Limits) -> list[Question | dict[str, Any]]:
+    if len(asked.patterns) > limits.patterns:
+        raise TooLarge(f"{len(asked.patterns)} patterns, at most {limits.patterns} are taken: split the request")
+    try:
+        _check_options(asked, limits, len(asked.patterns))
+    except AppError as error:
+        raise located(error, "body") from None
+    return [_in_place(pattern, index, asked) for index, pattern in enumerate(asked.patterns)]
+
+
+def _in_place(pattern: LinesIn | RefusedPattern, index: int, options: OptionsIn) -> Question | dict[str, Any]:
+    way = ("body", "patterns", index)
+    if isinstance(pattern, RefusedPattern):
+        return pattern.content(*way)
+    try:
+        return ask(pattern.lines(), options.changes(), name=pattern.name or "")
+    except AppError as error:
+        return job.error_content(error, *way)
+
+
+def located(error: AppError, *way: str | int) -> AppError:
+    """The same error, with its field among ``errors`` as those of the schema are."""
+    found = job.error_content(error, *way)["errors"]
+    return type(error)(error.message, details={"errors": found}) if found else error

@@ -1,0 +1,49 @@
+"""Answers of the solver in the form that the caller accepts: JSON as the job wrote it, the others made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+
+import orjson
+
+from app.indexing.answer import result_from_content
+from app.indexing.pattern import Pattern
+from app.indexing.problem import PeakList, SolveResult
+
+Format = Literal["json", "csv", "cif", "png", "svg"]
+
+MEDIA_TYPES: Final[Mapping[Format, str]] = MappingProxyType(
+    {
+        "json": "application/json",
+        "csv": "text/csv",
+        "cif": "chemical/x-cif",
+        "png": "image/png",
+        "svg": "image/svg+xml",
+    }
+)
+"""In order of preference where the caller has none."""
+
+
+def written(content: bytes, form: Format, peaks: PeakList, pattern: Pattern | None = None) -> bytes:
+    """Write an answer in one of the formats.
+
+    Args:
+        content: the answer as JSON, as `app.indexing.job.run` gives it.
+        form: what to write.
+        peaks: the lines that were asked about.
+        pattern: what they were found in; a picture shows it.
+
+    Raises:
+        InvalidInput: a CIF of no solution.
+    """
+    if form == "json":
+        return content
+    result = result_from_content(orjson.loads(content))
+    return _written(result, form, peaks, pattern)
+
+
+def _written(result: SolveResult, form: Format, peaks: PeakList, pattern: Pattern | None) -> bytes:
+    # Here, so that the service starts without gemmi and Matplotlib.
+    raise NotImplementedError

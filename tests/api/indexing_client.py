@@ -1,0 +1,25 @@
+"""A service whose jobs run the fake solver in real worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+from app.jobs.engine import EngineOptions
+from app.jobs.service import Jobs
+from app.main import create_app
+from app.settings import Settings
+from tests.fakes import FakeRegistry
+
+KINDS = {"indexing.solve": "tests.indexing_fakes:run", "indexing.batch": "tests.indexing_fakes:run_batch"}
+
+
+@contextmanager
+def serving(folder: Path, settings: Settings | None = None) -> Iterator[TestClient]:
+    jobs = Jobs(f"sqlite:///{folder}/jobs.sqlite3", KINDS, EngineOptions(workers=2))
+    app = create_app(settings or Settings(max_solve_seconds=60, max_patterns=5), registry=FakeRegistry(), jobs=jobs)
+    with TestClient(app) as client:
+        yield client
