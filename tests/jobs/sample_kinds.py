@@ -19,7 +19,19 @@ warm = False
 
 KINDS = {
     name: f"tests.jobs.sample_kinds:{name}"
-    for name in ("echo", "warmth", "refuse", "crash", "count", "stick", "die_once", "die", "print_out", "wrong_type")
+    for name in (
+        "echo",
+        "warmth",
+        "refuse",
+        "crash",
+        "count",
+        "stick",
+        "die_once",
+        "die",
+        "print_out",
+        "wrong_type",
+        "stick_once",
+    )
 }
 
 
@@ -83,3 +95,14 @@ def print_out(_payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
 
 def wrong_type(_payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
     return None  # type: ignore[return-value]
+
+
+def stick_once(payload: bytes, report: Report, _cancelled: Cancelled) -> bytes:
+    """Hang where the file that the payload names is not there, and make it."""
+    mark = Path(orjson.loads(payload))
+    if mark.exists():
+        return b'"second time"'
+    mark.touch()
+    report(orjson.dumps({"pid": os.getpid()}))
+    time.sleep(60)
+    return b"null"
