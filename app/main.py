@@ -13,10 +13,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app import __version__
-from app.api import docs, health, indexing, jobs, models, polarization, problems
+from app.api import docs, health, indexing, indexing_files, jobs, models, polarization, problems
 from app.api.edge import Edge
 from app.api.seams import ModelRegistry
 from app.jobs.engine import EngineOptions
+from app.jobs.job import JobRecord
 from app.jobs.kinds import KINDS
 from app.jobs.service import Jobs
 from app.logs import configure_logs
@@ -81,13 +82,15 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
     app.state.settings = settings
     app.state.metrics = Metrics()
     app.state.registry = registry or open_registry(settings)
-    app.state.jobs = jobs or open_jobs(settings)
+    app.state.jobs = jobs or open_jobs(settings, app.state.metrics)
     problems.install(app)
     docs.mount_static(app)
     # Routes are tried in order: the busiest first.
+    indexing_limits = _indexing_limits(settings)
     made = (
         polarization.create_router(_polarization_limits(settings)),
-        indexing.create_router(_indexing_limits(settings)),
+        indexing.create_router(indexing_limits),
+        indexing_files.create_router(indexing_limits),
     )
     for router in (*made, *ROUTERS):
         app.include_router(router)
@@ -142,8 +145,12 @@ def open_registry(settings: Settings) -> ModelRegistry:
     return Registry(ModelStore(settings.model_store), poll_s=settings.registry_poll_s)
 
 
-def open_jobs(settings: Settings) -> Jobs:
+def open_jobs(settings: Settings, metrics: Metrics) -> Jobs:
     """Set up long work as the settings say."""
+
+    def count(record: JobRecord) -> None:
+        metrics.observe_finished_job(record.kind, record.state)
+
     options = EngineOptions(
         workers=settings.job_workers,
         max_attempts=settings.job_max_attempts,
@@ -152,4 +159,4 @@ def open_jobs(settings: Settings) -> Jobs:
         log_level=settings.log_level,
         log_format=settings.log_format,
     )
-    return Jobs(settings.jobs_database, KINDS, options, max_queued=settings.job_queue)
+    return Jobs(settings.jobs_database, KINDS, options, max_queued=settings.job_queue, on_finished=count)

@@ -35,6 +35,16 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livemax",
         )
+        self._jobs = Gauge(
+            "beamline_jobs",
+            "Jobs in the database that wait or run",
+            ("state",),
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self._jobs_finished = Counter(
+            "beamline_jobs_finished", "Jobs ended by this service", ("kind", "state"), registry=self.registry
+        )
         build = Gauge(
             "beamline_build",
             "1, labelled with the versions that run",
@@ -60,6 +70,13 @@ class Metrics:
         for name, model_version in loaded | self._known:
             self._models.labels(name, model_version).set((name, model_version) in loaded)
         self._known |= loaded
+
+    def observe_finished_job(self, kind: str, state: str) -> None:
+        self._jobs_finished.labels(kind, state).inc()
+
+    def set_jobs(self, *, queued: int, running: int) -> None:
+        self._jobs.labels("queued").set(queued)
+        self._jobs.labels("running").set(running)
 
     def render(self) -> bytes:
         """Give every metric in Prometheus' text format; of all workers where several run."""

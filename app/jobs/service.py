@@ -149,7 +149,13 @@ class Jobs:
         return await self.wait(job_id, CANCEL_TIMEOUT_S)
 
     async def count(self) -> dict[str, int]:
-        """Number of jobs in the database by state."""
+        """Number of jobs in the database by state; nothing before it is open.
+
+        Raises:
+            JobsUnavailable: the database fails.
+        """
+        if not self._opened.is_set():
+            return {}
         return await self._ask(lambda records: records.count())
 
     def status(self) -> EngineStatus:
@@ -180,9 +186,9 @@ class Jobs:
         return question(self._records)
 
     def _on_finished(self, record: JobRecord) -> None:
-        self._tell_waiters(record)
         if self._told_finished is not None:
             self._told_finished(record)
+        self._tell_waiters(record)
 
     def _tell_waiters(self, record: JobRecord) -> None:
         with self._lock:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,6 +177,32 @@ def test_a_full_queue_is_told_with_a_time(idle: TestClient) -> None:
     response = post(idle, "echo", prefer="respond-async")
     assert_problem(response, "too-many-requests")
     assert int(response.headers["retry-after"]) >= 1
+
+
+def test_the_metrics_count_what_waits(idle: TestClient) -> None:
+    post(idle, "echo", prefer="respond-async")
+    assert 'beamline_jobs{state="queued"} 1.0' in idle.get("/metrics").text
+
+
+def test_the_metrics_count_what_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.main.KINDS", KINDS)
+    settings = Settings(job_workers=1, jobs_database=f"sqlite:///{tmp_path}/jobs.sqlite3")
+    app = create_app(settings, registry=FakeRegistry([]))
+    _add_endpoint(app)
+    with TestClient(app) as client:
+        post(client, "refuse")
+        assert 'beamline_jobs_finished_total{kind="refuse",state="failed"} 1.0' in client.get("/metrics").text
+
+
+def test_what_cannot_run_is_listed_and_keeps_nothing_waiting(tmp_path: Path) -> None:
+    kinds = {"absent": "tests.jobs.absent:run"}
+    jobs = Jobs(f"sqlite:///{tmp_path}/jobs.sqlite3", kinds, EngineOptions(workers=1))
+    with TestClient(create_app(Settings(), registry=FakeRegistry([]), jobs=jobs)) as client:
+        end = time.monotonic() + LONGEST_S
+        while (body := client.get("/health/ready").json())["jobs"]["ready"] == 0:
+            assert time.monotonic() < end
+        assert list(body["jobs"]["unavailable"]) == ["absent"]
+        assert body["status"] == "ready"
 
 
 def test_unknown_ids(client: TestClient) -> None:
