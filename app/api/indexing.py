@@ -56,8 +56,9 @@ _FORMATS: Final[dict[str, Any]] = {
     "image/png": {"schema": {"type": "string", "format": "binary"}},
     "image/svg+xml": {"schema": {"type": "string"}},
 }
-_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The ranked cells, in the form that `Accept` asks for.", "content": _FORMATS}
+ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The ranked cells, in the form that `Accept` asks for.", "content": _FORMATS},
+    **_ACCEPTED,
 }
 _SOLVE_BODY: Final = JsonBody(SolveRequest, examples=EXAMPLES)
 _BATCH_BODY: Final = JsonBody(BatchRequest, examples=BATCH_EXAMPLES)
@@ -93,7 +94,7 @@ def create_router(limits: Limits) -> APIRouter:
         "/solve",
         summary="Index a list of lines",
         response_model=SolveAnswer,
-        responses={**_ANSWERS, **_ACCEPTED, **documented(*BODY, *JOB_KINDS)},
+        responses={**ANSWERS, **documented(*BODY, *JOB_KINDS)},
         openapi_extra=_SOLVE_BODY.openapi,
     )
     async def solve_lines(
@@ -107,8 +108,7 @@ def create_router(limits: Limits) -> APIRouter:
         """
         form = format or accepted(request.headers.get("accept"), MEDIA_TYPES)
         question = _question(asked, asked, limits)
-        work = _Work("indexing.solve", job.payload(question), question.options.max_seconds + MARGIN_S)
-        result = await _finished(request, jobs, work)
+        result = await finished(request, jobs, Work.of(question))
         if isinstance(result, Response):
             return result
         content = result
@@ -132,15 +132,15 @@ def create_router(limits: Limits) -> APIRouter:
         """
         questions = _questions(asked, limits)
         seconds = asked.max_seconds * len(questions)
-        work = _Work("indexing.batch", job.batch_payload(questions), seconds + MARGIN_S, BATCH)
-        result = await _finished(request, jobs, work)
+        work = Work("indexing.batch", job.batch_payload(questions), seconds + MARGIN_S, BATCH)
+        result = await finished(request, jobs, work)
         return result if isinstance(result, Response) else Response(result, media_type=MEDIA_TYPES["json"])
 
     return router
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """A job to submit, and how long a caller without a preference waits for it."""
 
     kind: str
@@ -148,8 +148,12 @@ class _Work:
     patience_s: float
     priority: int = INTERACTIVE
 
+    @classmethod
+    def of(cls, question: Question) -> Work:
+        return cls("indexing.solve", job.payload(question), question.options.max_seconds + MARGIN_S)
 
-async def _finished(request: Request, jobs: Jobs, work: _Work) -> bytes | Response:
+
+async def finished(request: Request, jobs: Jobs, work: Work) -> bytes | Response:
     """Do a job: its result, or the answer to give in place of it."""
     job_id = await jobs.submit(work.kind, work.payload, priority=work.priority)
     record = await answer_or_accept(request, jobs, job_id, max_wait_s=work.patience_s)
@@ -158,13 +162,18 @@ async def _finished(request: Request, jobs: Jobs, work: _Work) -> bytes | Respon
 
 def _question(lines: LinesIn, options: OptionsIn, limits: Limits) -> Question:
     try:
-        _check_options(options, limits)
+        check_options(options, limits)
         return ask(lines.lines(), options.changes(), name=lines.name or "")
     except AppError as error:
         raise located(error, "body") from None
 
 
-def _check_options(options: OptionsIn, limits: Limits, patterns: int = 1) -> None:
+def check_options(options: OptionsIn, limits: Limits, patterns: int = 1) -> None:
+    """Check what all patterns of a request share.
+
+    Raises:
+        InvalidInput: a search longer than the service allows, or options that exclude each other.
+    """
     if options.max_seconds > limits.max_seconds:
         raise refused(
             ["max_seconds"], f"found {options.max_seconds:g}, this service allows at most {limits.max_seconds:g}"
@@ -182,7 +191,7 @@ def _questions(asked: BatchRequest, limits: Limits) -> list[Question | dict[str,
     if len(asked.patterns) > limits.patterns:
         raise TooLarge(f"{len(asked.patterns)} patterns, at most {limits.patterns} are taken: split the request")
     try:
-        _check_options(asked, limits, len(asked.patterns))
+        check_options(asked, limits, len(asked.patterns))
     except AppError as error:
         raise located(error, "body") from None
     return [_in_place(pattern, index, asked) for index, pattern in enumerate(asked.patterns)]

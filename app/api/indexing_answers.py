@@ -10,6 +10,8 @@ import orjson
 
 from app.indexing.answer import result_from_content
 from app.indexing.pattern import Pattern
+from app.indexing.peak_search import PeakSearch
+from app.indexing.peak_table import peaks_content, peaks_csv
 from app.indexing.problem import PeakList, SolveResult
 
 Format = Literal["json", "csv", "cif", "png", "svg"]
@@ -24,6 +26,13 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = MappingProxyType(
     }
 )
 """In order of preference where the caller has none."""
+
+PeakFormat = Literal["json", "csv", "png", "svg"]
+
+PEAK_MEDIA_TYPES: Final[Mapping[PeakFormat, str]] = MappingProxyType(
+    {"json": "application/json", "csv": "text/csv", "png": "image/png", "svg": "image/svg+xml"}
+)
+"""The same for the lines of a pattern."""
 
 
 def written(content: bytes, form: Format, peaks: PeakList, pattern: Pattern | None = None) -> bytes:
@@ -46,4 +55,13 @@ def written(content: bytes, form: Format, peaks: PeakList, pattern: Pattern | No
 
 def _written(result: SolveResult, form: Format, peaks: PeakList, pattern: Pattern | None) -> bytes:
     # Here, so that the service starts without gemmi and Matplotlib.
+    raise NotImplementedError
+
+
+def peaks_written(search: PeakSearch, form: PeakFormat) -> bytes:
+    """Write the lines of a pattern in one of the formats."""
+    if form == "json":
+        return orjson.dumps(peaks_content(search))
+    if form == "csv":
+        return peaks_csv(search)
     raise NotImplementedError

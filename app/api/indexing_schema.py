@@ -318,6 +318,40 @@ class SolveAnswer(Output):
     wavelength_ang: Annotated[float | None, Field(description="The wavelength used [Angstrom].")]
 
 
+class BackgroundOut(Output):
+    """Counts under the lines."""
+
+    smallest: Annotated[float, Field(description="[counts]")]
+    median: Annotated[float, Field(description="[counts]")]
+    largest: Annotated[float, Field(description="[counts]")]
+
+
+class PeaksAnswer(Output):
+    """Lines of a pattern by columns, from the largest d; the names are those that `/indexing/solve` takes."""
+
+    name: Annotated[str | None, Field(description="Name of the file.")]
+    n_lines: Annotated[int, Field(description="Lines found.")]
+    wavelength_ang: Annotated[float | None, Field(description="What the positions belong to; null: not known.")]
+    k_alpha2: Annotated[bool, Field(description="Whether the lines were fitted as K-alpha doublets.")]
+    two_theta_deg: Annotated[
+        list[float] | None, Field(description="Positions [deg]; null where the file was over d or q.")
+    ]
+    sigma_two_theta_deg: Annotated[list[float] | None, Field(description="Their standard deviations [deg].")]
+    d_ang: Annotated[list[float] | None, Field(description="Spacings [Angstrom]; null without a wavelength.")]
+    sigma_d_ang: Annotated[list[float] | None, Field(description="Their standard deviations [Angstrom].")]
+    intensity: Annotated[list[float], Field(description="Areas [counts deg].")]
+    sigma_intensity: Annotated[list[float], Field(description="Their standard deviations.")]
+    height: Annotated[list[float], Field(description="Heights above the background [counts].")]
+    fwhm_deg: Annotated[list[float] | None, Field(description="Full widths at half maximum [deg].")]
+    snr: Annotated[list[float], Field(description="Area over its standard deviation.")]
+    overlapped: Annotated[
+        list[bool], Field(description="A neighbour stands so near that the position leans on the line shape.")
+    ]
+    background: BackgroundOut
+    n_points: Annotated[int, Field(description="Points of the pattern that were searched.")]
+    warnings: Annotated[list[str], Field(description="What to know of the file and its lines.")]
+
+
 class BatchError(Output):
     """Why one pattern of a batch has no answer."""
 
