@@ -1,0 +1,49 @@
+"""The kernel that suits the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+from app.errors import InvalidInput
+from app.indexing.mcmc import Kernel
+
+DRIVER = Path("/proc/driver/nvidia")
+"""Exists where an NVIDIA driver runs; looking there costs nothing, importing a framework to ask costs seconds."""
+
+
+def gpu_ready() -> bool:
+    """Tell whether there is a GPU and a framework to use it; imports neither."""
+    return DRIVER.exists() and find_spec("keras") is not None
+
+
+def _cpu(n_threads: int | None) -> Kernel:
+    module = import_module("app.indexing.kernel_numba")
+    return module.NumbaKernel() if n_threads is None else module.NumbaKernel(n_threads)
+
+
+def _gpu(n_threads: int | None) -> Kernel:
+    if not gpu_ready():
+        raise InvalidInput("The device 'gpu' was asked for and this machine has none; ask for 'auto' or 'cpu'.")
+    return import_module("app.indexing.kernel_keras").KerasKernel()
+
+
+def _auto(n_threads: int | None) -> Kernel:
+    return _gpu(n_threads) if gpu_ready() else _cpu(n_threads)
+
+
+_KERNELS: Mapping[str, Callable[[int | None], Kernel]] = MappingProxyType({"auto": _auto, "cpu": _cpu, "gpu": _gpu})
+
+
+def kernel_for(device: str, n_threads: int | None = None) -> Kernel:
+    """Give the kernel for ``auto``, ``cpu`` or ``gpu``; ``n_threads`` is the CPU's, all of them by default.
+
+    Raises:
+        InvalidInput: there is no such device.
+    """
+    if device not in _KERNELS:
+        raise InvalidInput(f"There is no device {device!r}; there are {', '.join(_KERNELS)}.")
+    return _KERNELS[device](n_threads)
