@@ -1,0 +1,1 @@
+"""How often and how fast powder patterns with known cells are indexed: `python -m benchmarks.indexing`."""

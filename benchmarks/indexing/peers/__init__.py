@@ -1,0 +1,1 @@
+"""Other indexing programs on the same cases."""
