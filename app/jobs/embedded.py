@@ -19,7 +19,7 @@ import structlog
 
 from app.errors import JobLost, JobsUnavailable, JobTimedOut
 from app.jobs.engine import EngineOptions, EngineStatus
-from app.jobs.job import Claim, Failure, JobRecord, Outcome
+from app.jobs.job import INTERACTIVE, LOWEST, Claim, Failure, JobRecord, Outcome
 from app.jobs.messages import Cancel, Ended, Progress, Ready, Setup, Work
 from app.jobs.supervisor import WorkerProcess, is_gone, new_owner
 
@@ -197,12 +197,17 @@ class EmbeddedEngine:
                 self._take(slot)
 
     def _take(self, slot: _Slot) -> None:
-        claim = self._records.claim(self._owner, slot.name, lease_s=LEASE_S)
+        claim = self._records.claim(self._owner, slot.name, lease_s=LEASE_S, min_priority=self._min_priority())
         self._may_wait = claim is not None
         if claim is not None and slot.process is not None:
             slot.claim, slot.cancelled, slot.progress = claim, False, None
             slot.job_ends_s = monotonic() + self._options.max_job_s
             slot.process.send(Work(claim.kind, claim.payload))
+
+    def _min_priority(self) -> int:
+        """Of several workers, batches leave one free for what somebody waits for."""
+        batches = sum(slot.claim is not None and slot.claim.priority < INTERACTIVE for slot in self._slots)
+        return INTERACTIVE if batches >= max(1, len(self._slots) - 1) else LOWEST
 
     def _pass_on_cancellations(self) -> None:
         while self._to_cancel:

@@ -14,10 +14,12 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 FINISHED: Final[frozenset[str]] = frozenset({"done", "failed", "cancelled"})
 """States that a job never leaves."""
 
+LOWEST: Final = -(2**31)
 BATCH: Final = 0
 """Priority of one of many."""
 INTERACTIVE: Final = 10
-"""Priority of a job that somebody waits for: started before every waiting job of a lower one."""
+"""Priority of a job that somebody waits for: it is started before every waiting job of a lower one, and of several
+workers those jobs leave one free for it."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Claim:
 
     id: str
     kind: str
+    priority: int
     payload: bytes
     attempt: int
 

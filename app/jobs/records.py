@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from app.errors import Busy, Gone, JobsUnavailable, NotFound
-from app.jobs.job import FINISHED, Claim, Failure, JobRecord, Outcome
+from app.jobs.job import FINISHED, LOWEST, Claim, Failure, JobRecord, Outcome
 
 TOMBSTONE_S: Final = 7 * 86400.0
 """How long an id is remembered after its record is gone [s]: it answers 410 rather than 404."""
@@ -118,12 +118,12 @@ class Records:
         counted = self._rows(sa.select(_c.state, sa.func.count()).group_by(_c.state))
         return {row[0]: row[1] for row in counted if row[0] != EXPIRED}
 
-    def claim(self, owner: str, worker: str, *, lease_s: float) -> Claim | None:
-        """Take the waiting job of the highest priority, the oldest first; None where nothing waits."""
+    def claim(self, owner: str, worker: str, *, lease_s: float, min_priority: int = LOWEST) -> Claim | None:
+        """Take the waiting job of the highest priority, the oldest first; None where none of ``min_priority`` waits."""
         now = self._clock()
         first = (
             sa.select(_c.id)
-            .where(_c.state == "queued")
+            .where(_c.state == "queued", _c.priority >= min_priority)
             .order_by(_c.priority.desc(), _c.created_s)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -140,7 +140,7 @@ class Records:
                 attempts=_c.attempts + 1,
                 progress=None,
             )
-            .returning(_c.id, _c.kind, _c.payload, _c.attempts)
+            .returning(_c.id, _c.kind, _c.priority, _c.payload, _c.attempts)
         )
         rows = self._rows(taken)
         return Claim(*rows[0]) if rows else None
@@ -151,7 +151,7 @@ class Records:
     def finish(self, claim: Claim, outcome: Outcome, *, progress: bytes | None = None) -> JobRecord | None:
         """Write how a run ended; None where the job is no longer this run's (its lease was lost)."""
         failure = outcome.failure and outcome.failure.to_json()
-        values: dict[str, Any] = {"state": outcome.state, "result": outcome.result, "failure": failure}
+        values: dict[str, Any] = {"state": outcome.state, "result": outcome.result, "failure": failure, "payload": b""}
         values |= {"finished_s": self._clock(), "progress": _c.progress if progress is None else progress}
         ended = _jobs.update().where(*_run_of(claim)).values(**values, **_LET_GO).returning(*_SHOWN)
         rows = self._rows(ended)
@@ -172,7 +172,7 @@ class Records:
         Raises:
             NotFound, Gone: as for `get`.
         """
-        waiting = {"state": "cancelled", "cancel_requested": True, "finished_s": self._clock()}
+        waiting = {"state": "cancelled", "cancel_requested": True, "payload": b"", "finished_s": self._clock()}
         self._change(_jobs.update().where(_c.id == job_id, _c.state == "queued").values(**waiting))
         self._change(_jobs.update().where(_c.id == job_id, _c.state == "running").values(cancel_requested=True))
         return self.get(job_id)
@@ -199,12 +199,14 @@ class Records:
         Returns:
             The number of jobs taken from lost owners.
         """
-        others = sa.select(_c.owner).where(_c.state == "running", _c.owner != owner).distinct()
-        gone = [row[0] for row in self._rows(others) if is_gone(row[0])]
+        others = self._rows(sa.select(_c.owner).where(_c.state == "running", _c.owner != owner).distinct())
+        if not others:
+            return 0
+        gone = [row[0] for row in others if is_gone(row[0])]
         lost = sa.and_(
             _c.state == "running", _c.owner != owner, sa.or_(_c.lease_until_s < self._clock(), _c.owner.in_(gone))
         )
-        ended = {"finished_s": self._clock(), **_LET_GO}
+        ended = {"finished_s": self._clock(), "payload": b"", **_LET_GO}
         told = failure.to_json()
         outcomes = [
             (_c.cancel_requested, {"state": "cancelled", **ended}),

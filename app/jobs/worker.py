@@ -34,7 +34,9 @@ _log = structlog.stdlib.get_logger("app.jobs.worker")
 
 def main() -> None:
     """Run jobs until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then ends its workers
+    # Whoever stops the service may signal all its processes; the service ends its workers when it has done with them.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     pipe: Connection[Any, Any] = Connection(int(sys.argv[1]))
     os.set_inheritable(pipe.fileno(), False)
     setup: Setup = pipe.recv()
@@ -73,21 +75,22 @@ def load_kinds(kinds: Mapping[str, str]) -> tuple[dict[str, Run], dict[str, str]
     """Import and warm up the kinds; those that cannot be loaded are told, not raised."""
     runs: dict[str, Run] = {}
     unavailable: dict[str, str] = {}
+    warm: set[str] = set()
     for kind, target in kinds.items():
         try:
-            runs[kind] = _load(target)
+            runs[kind] = _load(target, warm)
         except Exception as error:
             _log.exception("a kind of job cannot be loaded", kind=kind)
             unavailable[kind] = f"{type(error).__name__} while its code was loaded"
     return runs, unavailable
 
 
-def _load(target: str) -> Run:
+def _load(target: str, warm: set[str]) -> Run:
     module_name, _, function = target.partition(":")
     module = importlib.import_module(module_name)
-    warm_up = getattr(module, "warm_up", None)
-    if warm_up is not None:
-        warm_up()
+    if module_name not in warm and hasattr(module, "warm_up"):
+        module.warm_up()
+    warm.add(module_name)
     return cast(Run, getattr(module, function))
 
 

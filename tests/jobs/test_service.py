@@ -24,7 +24,7 @@ def test_a_result_travels_unchanged(jobs: Jobs) -> None:
 
 def test_a_worker_is_a_warm_process_of_its_own(jobs: Jobs) -> None:
     told = orjson.loads(outcome(jobs, "warmth").result or b"")
-    assert told["warm"]
+    assert told["warm"] == 1
     assert told["pid"] == told["session"] != os.getpid()
 
 
@@ -94,6 +94,20 @@ def test_an_interactive_job_overtakes_a_batch(start: Start) -> None:
         ended = [await jobs.wait(job_id, TIMEOUT_S) for job_id in (single, *batch)]
         starts = [record.started_s for record in ended]
         assert starts == sorted(starts)  # type: ignore[type-var]
+
+    run(submit())
+
+
+def test_batches_leave_a_worker_free(start: Start) -> None:
+    jobs = start(workers=2)
+
+    async def submit() -> None:
+        batches = [await jobs.submit("count", b"30", priority=BATCH) for _ in range(2)]
+        await progress(jobs, batches[0])
+        until(lambda: jobs.status().ready == 2)
+        single = await jobs.submit("echo", b"1", priority=INTERACTIVE)
+        assert (await jobs.wait(single, TIMEOUT_S)).state == "done"
+        assert [(await jobs.get(job_id)).state for job_id in batches] == ["running", "queued"]
 
     run(submit())
 
