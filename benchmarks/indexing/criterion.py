@@ -44,7 +44,7 @@ def same_lattice(found: Constants, true: Constants) -> bool:
 
 
 def derivative_index(found: Constants, true: Constants) -> int:
-    fits_12, fits_13, fits_23 = ((low <= cosines) & (cosines <= high) for low, high in limits)
+    """Return n if the found cell is n times larger than the true one, -n if n times smaller, n up to 4; else 0."""
     for index in range(2, INDEX_MAX + 1):
         if any(same_lattice(found, cell) for cell in _larger_cells(true, index)):
             return index
