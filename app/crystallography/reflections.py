@@ -138,7 +138,7 @@ def reflections_within(
         InvalidInput: x is no cell.
         TooLarge: the cell has tens of millions of reflections in the sphere.
     """
-    hkl, q2 = _sphere(lattice, np.asarray(x, dtype=float), float(q2_max))
+    hkl, q2 = sphere(lattice, np.asarray(x, dtype=float), float(q2_max))
     order = np.argsort(q2, kind="stable")
     q2 = q2[order]
     gap = np.maximum(tolerance_inv_ang2, _ROUNDING * q2[1:])
@@ -147,10 +147,13 @@ def reflections_within(
     return Reflections(hkl[order[first]], q2[first], 2 * counts)
 
 
-def _sphere(
+def sphere(
     lattice: BravaisLattice, x: Float[np.ndarray, "param"], q2_max: float
 ) -> tuple[Int[np.ndarray, "ref 3"], Float[np.ndarray, "ref"]]:
-    """One of each Friedel pair of allowed reflections, in the order of `_half_space`, and their q^2."""
+    """All reflections of one cell that the centring allows, one of each Friedel pair, not sorted; and their q^2.
+
+    Arguments and errors as `reflections_within`.
+    """
     cell = metric.cell_from_x(lattice, x)
     bounds = [int(axis * q2_max**0.5 * (1 + _ROUNDING)) for axis in cell.constants[:3]]
     size = (bounds[0] + 1) * (2 * bounds[1] + 1) * (2 * bounds[2] + 1)
