@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from app import __version__
 from app.cli_models import models
 from app.cli_predict import predict
+from app.cli_solve import solve
 from app.errors import AppError
 from app.logs import configure_logs
 from app.settings import Settings
@@ -23,9 +24,11 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # it would take units in brackets for its own
 )
 cli.add_typer(models)
 cli.command()(predict)
+cli.command()(solve)
 
 
 def main() -> None:

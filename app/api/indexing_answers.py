@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import orjson
 
-from app.indexing.answer import result_from_content
+from app.indexing.answer import result_content, result_from_content
 from app.indexing.pattern import Pattern
 from app.indexing.peak_search import PeakSearch
 from app.indexing.peak_table import peaks_content, peaks_csv
@@ -49,11 +49,20 @@ def written(content: bytes, form: Format, peaks: PeakList, pattern: Pattern | No
     """
     if form == "json":
         return content
-    result = result_from_content(orjson.loads(content))
-    return _written(result, form, peaks, pattern)
+    told = orjson.loads(content)
+    return result_written(result_from_content(told), form, peaks, pattern, name=told["name"] or "")
 
 
-def _written(result: SolveResult, form: Format, peaks: PeakList, pattern: Pattern | None) -> bytes:
+def result_written(
+    result: SolveResult, form: Format, peaks: PeakList, pattern: Pattern | None = None, *, name: str = ""
+) -> bytes:
+    """Write what the solver found in one of the formats; ``name`` is the user's label.
+
+    Raises:
+        InvalidInput: as `written`.
+    """
+    if form == "json":
+        return orjson.dumps(result_content(result, wavelength_ang=peaks.wavelength_ang, name=name))
     # Here, so that the service starts without gemmi and Matplotlib.
     raise NotImplementedError
 

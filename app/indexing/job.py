@@ -68,9 +68,16 @@ def run_batch(payload: bytes, report: Report, cancelled: ShouldStop) -> bytes:
 
 def answered(question: Question, report: Report, cancelled: ShouldStop) -> dict[str, Any]:
     """Solve one pattern and give the answer as plain data."""
-    result = _solve()(question.peaks, question.options, _reporter(report), cancelled)
-    result = replace(result, warnings=(*question.warnings, *result.warnings))
+    result = solved(question, _reporter(report), cancelled)
     return result_content(result, wavelength_ang=question.peaks.wavelength_ang, name=question.name)
+
+
+def solved(
+    question: Question, on_progress: OnProgress | None = None, should_stop: ShouldStop | None = None
+) -> SolveResult:
+    """Solve one pattern; what is to know of its lines stands before the solver's own warnings."""
+    result = _solve()(question.peaks, question.options, on_progress, should_stop)
+    return replace(result, warnings=(*question.warnings, *result.warnings))
 
 
 def _in_place(entry: Mapping[str, Any], report: Report, cancelled: ShouldStop) -> dict[str, Any]:
