@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,6 +16,8 @@ _HEADER = (
     f"{'lattice':<8}{'n':>4}{'first':>7}{'top 5':>7}{'top 20':>7}{'derivative first':>18}"
     f"{'wall s median':>15}{'p95':>8}{'CPU s median':>14}{'p95':>8}{'candidates':>12}"
 )
+
+_CONFIDENCE_EDGES = (0.0, 0.5, 0.8, 0.95, 0.99, 1.001)
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ def notes(outcomes: Sequence[Outcome]) -> list[str]:
         "first choice right, the same answers in another order: "
         + ", ".join(f"{rule} {sum(outcome.rank_by.get(rule) == 1 for outcome in outcomes)}" for rule in RULES)
     ]
+    if any(outcome.confidence for outcome in outcomes):
+        lines.append("said to be right with a probability of " + "; ".join(_calibration(outcomes)))
+    if any(outcome.stopped for outcome in outcomes):
+        ends = Counter(outcome.stopped for outcome in outcomes if outcome.stopped)
+        lines.append("ended: " + ", ".join(f"{reason} {count}" for reason, count in ends.most_common()))
     near = [outcome.case_id for outcome in outcomes if outcome.rank and outcome.rank != outcome.plain_rank]
     if near:
         lines.append(f"the same lattice by another reduced basis only: {', '.join(near)}")
@@ -95,6 +104,16 @@ def record(outcomes: Sequence[Outcome]) -> dict:
         "by_lattice": {name: asdict(summary) for name, summary in by_lattice(outcomes).items()},
         "cases": [asdict(outcome) for outcome in outcomes],
     }
+
+
+def _calibration(outcomes: Sequence[Outcome]) -> list[str]:
+    """Set the solver's confidence in its first cell against how often that cell is right."""
+    shown = []
+    for low, high in pairwise(_CONFIDENCE_EDGES):
+        inside = [outcome.rank == 1 for outcome in outcomes if low <= outcome.confidence < high]
+        if inside:
+            shown.append(f"{low:g}-{min(high, 1):g}: {sum(inside)} of {len(inside)} are")
+    return shown
 
 
 def _within(outcomes: Sequence[Outcome], place: int) -> int:

@@ -109,6 +109,7 @@ def test_the_command_prints_tables_and_writes_json(tmp_path: Path, capsys: pytes
     command.main(["--solver", solver, *files, *scenarios])
     printed = capsys.readouterr().out
     assert "aP-1: true cell not found; first oP 4 5 6 90 90 90" in printed
+    assert "0.8-0.95: 2 of 3 are" in printed
     written = json.loads(out.read_text())
     plain, dirty = written["results"]
     assert plain["by_lattice"]["oP"]["first"] == plain["by_lattice"]["all"]["first"] == 2
