@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final
+
+import numpy as np
 
 from app.crystallography import bragg
 from app.crystallography.cell import UnitCell
@@ -29,9 +30,10 @@ def result_content(result: SolveResult, *, wavelength_ang: float | None, name: s
         wavelength_ang: adds 2theta to each line.
         name: the user's label; comes back as it was.
     """
+    angles = _angles(result.solutions, wavelength_ang)
     return {
         "name": name or None,
-        "solutions": [solution_content(solution, wavelength_ang) for solution in result.solutions],
+        "solutions": [_solution(solution, angles) for solution in result.solutions],
         "stopped": result.stopped,
         "confidence": _rounded(result.confidence, 6),
         "warnings": list(result.warnings),
@@ -44,7 +46,16 @@ def result_content(result: SolveResult, *, wavelength_ang: float | None, name: s
     }
 
 
-def solution_content(solution: Solution, wavelength_ang: float | None) -> dict[str, Any]:
+def _angles(solutions: Sequence[Solution], wavelength_ang: float | None) -> dict[float, float]:
+    """2theta in degrees of every observed q^2, by q^2; empty without a wavelength. All in one call, for speed."""
+    observed = list({line.q2_observed_inv_ang2 for solution in solutions for line in solution.lines})
+    if wavelength_ang is None or not observed:
+        return {}
+    two_theta = bragg.two_theta_from_q2(q2_inv_ang2=np.array(observed), wavelength_ang=wavelength_ang)
+    return dict(zip(observed, two_theta.tolist(), strict=True))
+
+
+def _solution(solution: Solution, angles: Mapping[float, float]) -> dict[str, Any]:
     """Give one cell with all it says of the lines."""
     return {
         **cell_summary(solution),
@@ -57,7 +68,7 @@ def solution_content(solution: Solution, wavelength_ang: float | None) -> dict[s
         "relatives": [int(index) for index in solution.relatives],
         "found_by": solution.found_by,
         "extinctions": [_extinction(extinction) for extinction in solution.extinctions],
-        "lines": [_line(line, wavelength_ang) for line in solution.lines],
+        "lines": [_line(line, angles) for line in solution.lines],
     }
 
 
@@ -111,11 +122,9 @@ def _extinction(extinction: Extinction) -> dict[str, Any]:
     }
 
 
-def _line(line: IndexedLine, wavelength_ang: float | None) -> dict[str, Any]:
+def _line(line: IndexedLine, angles: Mapping[float, float]) -> dict[str, Any]:
     observed, calculated = line.q2_observed_inv_ang2, line.q2_calculated_inv_ang2
-    two_theta = None
-    if wavelength_ang is not None:
-        two_theta = float(bragg.two_theta_from_q2(q2_inv_ang2=observed, wavelength_ang=wavelength_ang))
+    two_theta = angles.get(observed)
     delta = line.delta_two_theta_deg
     return {
         "hkl": None if line.hkl is None else [int(index) for index in line.hkl],
@@ -133,9 +142,9 @@ def _line(line: IndexedLine, wavelength_ang: float | None) -> dict[str, Any]:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     """Round; None for what is not known, and the largest number for what is infinite."""
-    if value is None or math.isnan(value):
+    if value is None or value != value:
         return None
-    return round(float(max(-LARGEST, min(LARGEST, value))), digits)
+    return round(max(-LARGEST, min(LARGEST, float(value))), digits)
 
 
 # --- and back ---------------------------------------------------------------------------------------------------------
