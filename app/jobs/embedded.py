@@ -61,6 +61,14 @@ class _Slot:
     unavailable: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Ending:
+    """What is to be written of a job that no longer runs here."""
+
+    claim: Claim
+    write: Callable[[], JobRecord | None]
+
+
 @dataclass
 class _Duty:
     """Something to do with the database every so often."""
@@ -83,7 +91,7 @@ class EmbeddedEngine:
         self._slots = [_Slot(f"{os.getpid()}/{number}") for number in range(options.workers)]
         self._owner = new_owner()
         self._to_cancel: deque[str] = deque()
-        self._to_write: deque[Callable[[], JobRecord | None]] = deque()
+        self._to_write: deque[_Ending] = deque()
         self._duties = (
             _Duty(LEASE_S / 3, self._renew),
             _Duty(RECOVER_EVERY_S, self._recover),
@@ -97,12 +105,14 @@ class EmbeddedEngine:
 
     def warm_up(self) -> None:
         """Start the processes, so that they import their code while the service opens its database."""
-        self._start_missing()
+        with suppress(OSError):  # the thread tries again, and tells
+            self._start_missing()
 
     def start(self, records: Records, on_finished: Callable[[JobRecord], None]) -> None:
         self._records = records
         self._on_finished = on_finished
         self._bell, self._button = socket.socketpair()
+        self._stopping = False
         self._bell.setblocking(False)
         self._button.setblocking(False)
         self._thread = threading.Thread(target=self._look_after, name="jobs", daemon=True)
@@ -237,9 +247,10 @@ class EmbeddedEngine:
         if claim is None:
             return
         if outcome is None:
-            self._to_write.append(partial(self._records.requeue, claim))
+            write = partial(self._records.requeue, claim)
         else:
-            self._to_write.append(partial(self._records.finish, claim, outcome, progress=slot.progress))
+            write = partial(self._records.finish, claim, outcome, progress=slot.progress)
+        self._to_write.append(_Ending(claim, write))
         slot.progress = None
 
     def _on_death(self, slot: _Slot) -> None:
@@ -293,7 +304,7 @@ class EmbeddedEngine:
     def _write(self) -> None:
         """Write what has ended and what was reported; what the database refuses now is kept for later."""
         while self._to_write:
-            record = self._to_write[0]()
+            record = self._to_write[0].write()
             self._to_write.popleft()
             if record is not None:
                 self._on_finished(record)
@@ -303,15 +314,20 @@ class EmbeddedEngine:
                 slot.progress, slot.progress_due_s = None, monotonic() + PROGRESS_EVERY_S
 
     def _renew(self) -> None:
-        if self._to_write or any(slot.claim for slot in self._slots):
-            self._records.renew(self._owner, lease_s=LEASE_S)
+        held = self._held()
+        if held:
+            self._records.renew(self._owner, held, lease_s=LEASE_S)
 
     def _recover(self) -> None:
         attempts = self._options.max_attempts
-        found = self._records.recover(self._owner, is_gone, max_attempts=attempts, failure=LOST)
+        found = self._records.recover(self._held(), is_gone, max_attempts=attempts, failure=LOST)
         if found:
-            _log.warning("jobs of a lost process were taken over", jobs=found)
+            _log.warning("jobs of a lost process were found", jobs=found)
         self._may_wait = True
+
+    def _held(self) -> list[str]:
+        running = [slot.claim.id for slot in self._slots if slot.claim is not None]
+        return running + [ending.claim.id for ending in self._to_write]
 
     def _follow(self) -> None:
         """See which running jobs other processes have cancelled, or taken because this one seemed lost."""

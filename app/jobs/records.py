@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -177,35 +177,36 @@ class Records:
         self._change(_jobs.update().where(_c.id == job_id, _c.state == "running").values(cancel_requested=True))
         return self.get(job_id)
 
-    def renew(self, owner: str, *, lease_s: float) -> None:
-        """Prolong the leases of all jobs that ``owner`` runs."""
-        values = {"lease_until_s": self._clock() + lease_s}
-        self._change(_jobs.update().where(_c.owner == owner, _c.state == "running").values(**values))
+    def renew(self, owner: str, job_ids: Collection[str], *, lease_s: float) -> None:
+        """Prolong the leases of these jobs, where ``owner`` still runs them."""
+        held = (_c.id.in_(job_ids), _c.owner == owner, _c.state == "running")
+        self._change(_jobs.update().where(*held).values(lease_until_s=self._clock() + lease_s))
 
     def running(self, owner: str) -> dict[tuple[str, int], bool]:
         """The runs that ``owner`` holds, as (id, attempt), and whether each is to be cancelled."""
         held = sa.select(_c.id, _c.attempts, _c.cancel_requested).where(_c.state == "running", _c.owner == owner)
         return {(row[0], row[1]): row[2] for row in self._rows(held)}
 
-    def recover(self, owner: str, is_gone: Callable[[str], bool], *, max_attempts: int, failure: Failure) -> int:
-        """Queue again what the lost owners were running: those whose lease has passed, and those known to be gone.
+    def recover(
+        self, held: Collection[str], is_gone: Callable[[str], bool], *, max_attempts: int, failure: Failure
+    ) -> int:
+        """Queue again what nobody runs any more: jobs whose lease has passed, and those of owners known to be gone.
 
         Args:
-            owner: whose own runs are left alone.
-            is_gone: whether another owner certainly runs no more.
+            held: ids of the caller's own jobs, which are left alone.
+            is_gone: whether an owner certainly runs no more.
             max_attempts: a job that was started as often as this fails instead.
             failure: what is told then.
 
         Returns:
-            The number of jobs taken from lost owners.
+            The number of jobs found.
         """
-        others = self._rows(sa.select(_c.owner).where(_c.state == "running", _c.owner != owner).distinct())
-        if not others:
+        others = (_c.state == "running", _c.id.not_in(held))
+        owners = [row[0] for row in self._rows(sa.select(_c.owner).where(*others).distinct())]
+        if not owners:
             return 0
-        gone = [row[0] for row in others if is_gone(row[0])]
-        lost = sa.and_(
-            _c.state == "running", _c.owner != owner, sa.or_(_c.lease_until_s < self._clock(), _c.owner.in_(gone))
-        )
+        gone = [owner for owner in owners if is_gone(owner)]
+        lost = sa.and_(*others, sa.or_(_c.lease_until_s < self._clock(), _c.owner.in_(gone)))
         ended = {"finished_s": self._clock(), "payload": b"", **_LET_GO}
         told = failure.to_json()
         outcomes = [

@@ -170,7 +170,10 @@ class Jobs:
         while not self._stopping.is_set():
             try:
                 self._records = Records(self._url)
-            except JobsUnavailable:
+            except JobsUnavailable:  # the records have told
+                self._stopping.wait(OPEN_RETRY_S)
+            except Exception:
+                _log.exception("the database of jobs cannot be opened")
                 self._stopping.wait(OPEN_RETRY_S)
             else:
                 self._engine.start(self._records, self._on_finished)

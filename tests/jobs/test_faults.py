@@ -70,7 +70,7 @@ def test_a_job_that_kills_its_workers_fails_in_the_end(start: Start) -> None:
     assert outcome(jobs, "echo").state == "done"
 
 
-def test_what_a_stopped_service_was_running_is_run_by_the_next(start: Start, tmp_path: Path) -> None:
+def test_what_a_stopped_service_was_running_is_run_when_it_starts_again(start: Start, tmp_path: Path) -> None:
     first = start(workers=1)
 
     async def leave_two() -> tuple[str, str]:
@@ -80,8 +80,8 @@ def test_what_a_stopped_service_was_running_is_run_by_the_next(start: Start, tmp
 
     left = run(leave_two())
     first.stop()
-    first.stop()
-    records = run(until_end(start(workers=1), *left))
+    first.start()
+    records = run(until_end(first, *left))
     assert [(record.state, record.attempts) for record in records] == [("done", 1), ("done", 1)]
 
 

@@ -45,8 +45,8 @@ def claim(records: Records, owner: str = "a") -> Claim:
     return taken
 
 
-def recover(records: Records, owner: str, *gone: str, max_attempts: int = 3) -> int:
-    return records.recover(owner, lambda name: name in gone, max_attempts=max_attempts, failure=UNEXPECTED)
+def recover(records: Records, *gone: str, held: tuple[str, ...] = (), max_attempts: int = 3) -> int:
+    return records.recover(held, lambda name: name in gone, max_attempts=max_attempts, failure=UNEXPECTED)
 
 
 def test_ids_cannot_be_guessed(records: Records) -> None:
@@ -93,22 +93,23 @@ def test_the_queue_is_bounded_by_what_waits(records: Records) -> None:
 
 
 def test_a_lease_that_is_renewed_is_not_lost(records: Records, clock: Clock) -> None:
-    add(records)
+    job_id = add(records)
     claim(records, "a")
     for _ in range(5):
         clock.now_s += LEASE_S / 2
-        records.renew("a", lease_s=LEASE_S)
-    assert recover(records, "b") == 0
+        records.renew("a", [job_id], lease_s=LEASE_S)
+        records.renew("b", [job_id], lease_s=10 * LEASE_S)
+    assert recover(records) == 0
     clock.now_s += LEASE_S + 1
-    assert recover(records, "a") == 0, "an engine does not take its own jobs from itself"
-    assert recover(records, "b") == 1
+    assert recover(records, held=(job_id,)) == 0, "an engine does not take its own jobs from itself"
+    assert recover(records) == 1
     assert records.count() == {"queued": 1}
 
 
 def test_the_answer_of_a_run_that_lost_its_lease_is_dropped(records: Records) -> None:
     job_id = add(records)
     lost = claim(records, "a")
-    assert recover(records, "b", "a") == 1
+    assert recover(records, "a") == 1
     second = claim(records, "b")
     assert second.attempt == 2
     assert records.finish(lost, Outcome("done", b'"first"')) is None
@@ -124,7 +125,7 @@ def test_a_lost_job_ends_as_its_caller_wants(records: Records) -> None:
     tired, cancelled = add(records), add(records)
     claim(records, "a"), claim(records, "a")
     records.cancel(cancelled)
-    assert recover(records, "b", "a", max_attempts=1) == 2
+    assert recover(records, "a", max_attempts=1) == 2
     assert (records.get(tired).state, records.get(tired).failure) == ("failed", UNEXPECTED)
     assert records.get(cancelled).state == "cancelled"
 
