@@ -61,7 +61,7 @@ class BravaisCandidate:
     transformation: Float[np.ndarray, "3 3"]
 
 
-def bravais_of(cell: UnitCell, centring: str = "P", *, tolerance: float = 0.003) -> tuple[BravaisCandidate, ...]:
+def bravais_of(cell: UnitCell, centring: str = "P", *, tolerance: float = 0.001) -> tuple[BravaisCandidate, ...]:
     """All Bravais lattices that a cell has within a tolerance, from the highest symmetry to the lowest.
 
     The last is always triclinic. Pseudo-symmetry grows with the tolerance, so a caller should keep to a few standard
@@ -70,7 +70,7 @@ def bravais_of(cell: UnitCell, centring: str = "P", *, tolerance: float = 0.003)
     Args:
         cell: conventional; rhombohedral lattices in hexagonal axes.
         centring: P, A, B, C, I, F or R.
-        tolerance: largest `BravaisCandidate.deviation`: 0.003 is 0.3% in a length, 0.17 degrees in an angle.
+        tolerance: largest `BravaisCandidate.deviation`: 0.001 is 0.1% in a length, 0.06 degrees in an angle.
 
     Raises:
         InvalidInput: the constants are those of no cell.
@@ -92,7 +92,7 @@ def bravais_of(cell: UnitCell, centring: str = "P", *, tolerance: float = 0.003)
     return (*_without_repeats(found, tolerance), triclinic)
 
 
-def promote(cell: UnitCell, centring: str = "P", *, tolerance: float = 0.003) -> BravaisCandidate:
+def promote(cell: UnitCell, centring: str = "P", *, tolerance: float = 0.001) -> BravaisCandidate:
     """The Bravais lattice of highest symmetry that a cell has within a tolerance. As `bravais_of`."""
     return bravais_of(cell, centring, tolerance=tolerance)[0]
 

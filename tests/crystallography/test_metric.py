@@ -5,7 +5,7 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.crystallography import metric
@@ -18,6 +18,7 @@ lattices = pytest.mark.parametrize("lattice", LATTICES.values(), ids=lambda row:
 
 
 @lattices
+@settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_a_cell_survives_the_round_trip(lattice: BravaisLattice, data: st.DataObject) -> None:
     cell = data.draw(cells(lattice))
@@ -29,6 +30,7 @@ def test_a_cell_survives_the_round_trip(lattice: BravaisLattice, data: st.DataOb
 
 
 @lattices
+@settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_spacings_and_volume_agree_with_gemmi(lattice: BravaisLattice, data: st.DataObject) -> None:
     cell = data.draw(cells(lattice))

@@ -37,7 +37,7 @@ def _axes(cell: UnitCell) -> np.ndarray:
 
 
 @lattices
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_niggli_cell_of_gemmi_and_spglib(lattice: BravaisLattice, data: st.DataObject) -> None:
     cell = data.draw(cells(lattice))
@@ -51,6 +51,7 @@ def test_niggli_cell_of_gemmi_and_spglib(lattice: BravaisLattice, data: st.DataO
 
 
 @lattices
+@settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_the_reduced_basis_has_the_reduced_constants(lattice: BravaisLattice, data: st.DataObject) -> None:
     cell = data.draw(cells(lattice))
@@ -80,7 +81,7 @@ unimodular = st.lists(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(cells(LATTICES["aP"]), unimodular)
 def test_the_same_lattice_in_other_axes(cell: UnitCell, shears: list[tuple[int, int, int]]) -> None:
     rows = np.eye(3)
@@ -90,7 +91,7 @@ def test_the_same_lattice_in_other_axes(cell: UnitCell, shears: list[tuple[int, 
 
 
 @lattices
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_errors_of_measurement_do_not_make_another_lattice(lattice: BravaisLattice, data: st.DataObject) -> None:
     """Special metrics sit on boundaries of Niggli forms: a small error flips type I and II, or the order of axes."""

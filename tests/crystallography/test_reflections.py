@@ -53,7 +53,7 @@ def test_the_first_reference(symbol: str, first: list[int]) -> None:
 
 
 @lattices
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_lines_of_a_cell_are_those_that_gemmi_finds(lattice: BravaisLattice, data: st.DataObject) -> None:
     cell = data.draw(cells(lattice))
