@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    model_validator,
+)
 
 from app.api.indexing_examples import BATCH_EXAMPLES, EXAMPLES
 from app.api.schema import FieldError, Input, Output
@@ -27,7 +35,19 @@ Stopped = Literal["certain", "complete", "deadline", "cancelled"]
 
 Positive = Annotated[float, Field(gt=0)]
 Positions = Annotated[list[Positive], Field(max_length=MAX_LINES)]
-Sigma = Positive | Positions
+
+
+def _listed(value: Any) -> Any:
+    """A number is a list of one, so that what is wrong is told by the field's name and place alone."""
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+_POSITIVE: Final = {"type": "number", "exclusiveMinimum": 0}
+Sigma = Annotated[
+    Positions,
+    BeforeValidator(_listed),
+    WithJsonSchema({"anyOf": [_POSITIVE, {"type": "array", "items": _POSITIVE, "maxItems": MAX_LINES}]}),
+]
 
 
 def _sigma_field(of: str) -> Any:
@@ -97,7 +117,9 @@ class LinesIn(Input):
     def lines(self) -> Given:
         """The lines as the domain takes them."""
         kind: KindName = next(name for name in get_args(KindName) if getattr(self, name) is not None)
-        sigma = getattr(self, KINDS[kind].sigma_field)
+        sigma: list[float] | float | None = getattr(self, KINDS[kind].sigma_field)
+        if isinstance(sigma, list) and len(sigma) == 1:
+            sigma = sigma[0]
         return Given(kind, getattr(self, kind), sigma, self.intensity, self._wavelength())
 
     def _wavelength(self) -> float | None:

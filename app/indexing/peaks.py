@@ -23,6 +23,8 @@ KindName = Literal["d_ang", "q_inv_ang", "q_2pi_inv_ang", "q2_inv_ang2", "two_th
 
 MIN_LINES: Final = 6
 MAX_LINES: Final = 1000
+SHORTEST_D_ANG, LONGEST_D_ANG = 0.01, 1e5
+LARGEST_INTENSITY: Final = 1e30
 DUPLICATE_RELATIVE_Q2: Final = 2e-5
 """Lines closer than this in q^2, relative, are one line given twice: 0.0003 deg at 2theta = 30 deg."""
 
@@ -137,9 +139,13 @@ def peak_list(given: Given) -> tuple[PeakList, tuple[str, ...]]:
     """
     kind = KINDS[given.kind]
     values = _positions(given)
-    sigma, intensity = _sigma(given, kind.sigma_field, len(values)), _intensity(given, len(values))
+    sigma, intensity = _sigma(given, kind.sigma_field, values), _intensity(given, len(values))
     wavelength = _wavelength(given)
-    q2 = kind.q2(values, wavelength)
+    with np.errstate(over="ignore", under="ignore"):
+        q2 = kind.q2(values, wavelength)
+    low, high = LONGEST_D_ANG**-2, SHORTEST_D_ANG**-2
+    spacings = f"a line's d is expected between {SHORTEST_D_ANG:g} and {LONGEST_D_ANG:g} Angstrom"
+    _all([given.kind], (q2 >= low) & (q2 <= high), values, spacings)
     sigma_q2 = None if sigma is None else kind.sigma_q2(values, sigma, wavelength)
     _reachable(given, q2)
     peaks, merged = _merged(q2, sigma_q2, intensity, given.wavelength_ang)
@@ -162,11 +168,13 @@ def _positions(given: Given) -> Values:
     return values
 
 
-def _sigma(given: Given, field: str, n: int) -> Values | None:
+def _sigma(given: Given, field: str, values: Values) -> Values | None:
     if given.sigma is None:
         return None
+    n = len(values)
     sigma = np.full(n, given.sigma) if isinstance(given.sigma, int | float) else _array([field], given.sigma, n)
     _all([field], np.isfinite(sigma) & (sigma > 0.0), sigma, "a standard deviation must be greater than 0")
+    _all([field], sigma < values, sigma, f"expected less than the position itself, in the unit of {given.kind}")
     return sigma
 
 
@@ -174,6 +182,7 @@ def _intensity(given: Given, n: int) -> Values | None:
     if given.intensity is None:
         return None
     intensity = _array(["intensity"], given.intensity, n)
+    _all(["intensity"], intensity <= LARGEST_INTENSITY, intensity, f"expected at most {LARGEST_INTENSITY:g}")
     _all(["intensity"], intensity >= 0.0, intensity, "an intensity must not be negative; 0 where it is not known")
     return intensity
 
