@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import wait
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -59,6 +59,12 @@ class _Slot:
     start_s: float = 0.0
     failed_starts: int = 0
     unavailable: Mapping[str, str] = field(default_factory=dict)
+
+    def take(self, claim: Claim, ends_s: float) -> None:
+        self.claim, self.job_ends_s, self.cancelled, self.progress = claim, ends_s, False, None
+
+    def forget(self) -> None:
+        self.claim, self.job_ends_s, self.cancelled, self.progress = None, FOREVER_S, False, None
 
 
 @dataclass(frozen=True)
@@ -210,8 +216,7 @@ class EmbeddedEngine:
         claim = self._records.claim(self._owner, slot.name, lease_s=LEASE_S, min_priority=self._min_priority())
         self._may_wait = claim is not None
         if claim is not None and slot.process is not None:
-            slot.claim, slot.cancelled, slot.progress = claim, False, None
-            slot.job_ends_s = monotonic() + self._options.max_job_s
+            slot.take(claim, monotonic() + self._options.max_job_s)
             slot.process.send(Work(claim.kind, claim.payload))
 
     def _min_priority(self) -> int:
@@ -243,15 +248,16 @@ class EmbeddedEngine:
 
     def _end_job(self, slot: _Slot, outcome: Outcome | None) -> None:
         """Note how a slot's job ended; without an outcome it is queued again."""
-        claim, slot.claim, slot.job_ends_s, self._may_wait = slot.claim, None, FOREVER_S, True
+        claim, progress = slot.claim, slot.progress
+        slot.forget()
+        self._may_wait = True
         if claim is None:
             return
         if outcome is None:
             write = partial(self._records.requeue, claim)
         else:
-            write = partial(self._records.finish, claim, outcome, progress=slot.progress)
+            write = partial(self._records.finish, claim, outcome, progress=progress)
         self._to_write.append(_Ending(claim, write))
-        slot.progress = None
 
     def _on_death(self, slot: _Slot) -> None:
         self._replace(slot)
@@ -267,13 +273,13 @@ class EmbeddedEngine:
 
     def _listen(self) -> None:
         """Sleep until somebody tells something or something is due, and hear it."""
-        talking = {slot.process.pipe: slot for slot in self._slots if slot.process is not None}
+        talking: dict[Any, _Slot] = {slot.process.pipe: slot for slot in self._slots if slot.process is not None}
         for source in wait([self._bell, *talking], max(0.0, self._next_due_s() - monotonic())):
             if source is self._bell:
                 self._bell.recv(4096)
                 self._may_wait = True
             else:
-                self._hear(talking[cast("object", source)])  # type: ignore[index]
+                self._hear(talking[source])
 
     def _next_due_s(self) -> float:
         running = any(slot.claim for slot in self._slots)
@@ -340,7 +346,7 @@ class EmbeddedEngine:
             run = (slot.claim.id, slot.claim.attempt)
             if run not in held:
                 self._replace(slot)
-                slot.claim, slot.job_ends_s = None, FOREVER_S
+                slot.forget()
             elif held[run]:
                 self._cancel(slot)
 
