@@ -183,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--peers-only", action="store_true", help="leave this solver out")
     add("--peer-seconds", type=float, default=300.0, help="a program is stopped after so long on one pattern")
     add("--mlindex-every-lattice", action="store_true", help="its own default: with mC, mP, aP, minutes a pattern")
-    add("--fox-every-centring", action="store_true", help="quick_index(try_centered_lattice=False)")
+    add("--fox-primitive-only", action="store_true", help="its own default: centred lattices are left out")
     return parser
 
 
@@ -191,7 +191,7 @@ _PERTURB_HELP = (
     "none, or drop=, n-lines=, sigma=, impurities=, zero-shift=, seed= joined by commas; repeat for several scenarios"
 )
 _PEERS: dict[str, Callable[[argparse.Namespace], base.Peer]] = {
-    "fox": lambda asked: fox.set_up(every_centring=asked.fox_every_centring),
+    "fox": lambda asked: fox.set_up(every_centring=not asked.fox_primitive_only),
     "mlindex": lambda asked: mlindex.set_up(every_lattice=asked.mlindex_every_lattice),
 }
 

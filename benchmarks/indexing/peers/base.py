@@ -50,7 +50,7 @@ def ask(peer: Peer, case: Case, *, max_seconds: float) -> Outcome:
         answer = _answer(peer, case, max_seconds)
     except subprocess.TimeoutExpired:
         return _nothing(case, start, f"stopped after {max_seconds:g} s")
-    except (subprocess.CalledProcessError, json.JSONDecodeError, IndexError) as error:
+    except (ChildProcessError, json.JSONDecodeError, IndexError) as error:
         return _nothing(case, start, f"{peer.name} failed: {error}")
     found = [found_of(cell["bravais"], cell["cell"], cell["m20"]) for cell in answer["cells"]]
     return replace(judge(case, found), wall_s=answer["wall_s"], cpu_s=answer["cpu_s"])
@@ -69,18 +69,19 @@ def _answer(peer: Peer, case: Case, max_seconds: float) -> dict[str, Any]:
         peer.command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1", **peer.environment},
         text=True,
         start_new_session=True,
     ) as process:
         try:
-            output, _ = process.communicate(json.dumps(question), timeout=max_seconds)
+            output, complaint = process.communicate(json.dumps(question), timeout=max_seconds)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, peer.command[-1])
+        last = (complaint.strip().splitlines() or ["it said nothing"])[-1]
+        raise ChildProcessError(f"it ended with {process.returncode}: {last}")
     return json.loads(output.strip().splitlines()[-1])
 
 

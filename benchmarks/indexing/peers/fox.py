@@ -12,13 +12,14 @@ from benchmarks.indexing.peers.base import PEERS_FOLDER, Peer
 
 PACKAGE = "python3-pyobjcryst"
 _PYTHON = "/usr/bin/python3"
-_WORKER = Path(__file__).with_name("fox_worker.py")
-# quick_index searches no triclinic cells, and by default no centred ones: it leaves each system after P.
+_WORKER = Path(__file__).with_name("workers") / "quick_index.py"
+# quick_index searches no triclinic cells, and by default no centred ones: `try_centered_lattice=True` leaves each
+# system after P.
 _PRIMITIVE = ("cP", "tP", "hR", "hP", "oP", "mP")
 _EVERY = ("cP", "cI", "cF", "tP", "tI", "hR", "hP", "oP", "oC", "oI", "oF", "mP", "mC")
 
 
-def set_up(*, every_centring: bool = False) -> Peer:
+def set_up(*, every_centring: bool = True) -> Peer:
     """Download and unpack pyobjcryst and what it needs under .tools/peers/fox where it is not there yet.
 
     Raises:

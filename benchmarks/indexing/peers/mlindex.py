@@ -13,7 +13,7 @@ from benchmarks.indexing.peers.base import PEERS_FOLDER, Peer
 VERSION = "0.1.3"
 # What its documentation says that the command covers. Its default adds mC, mP and aP, at minutes a pattern.
 DOCUMENTED = ("cF", "cI", "cP", "hP", "hR", "tI", "tP", "oC", "oF", "oI", "oP")
-_WORKER = Path(__file__).with_name("mlindex_worker.py")
+_WORKER = Path(__file__).with_name("workers") / "analytical.py"
 
 
 def set_up(*, every_lattice: bool = False, processes: int = 2) -> Peer:

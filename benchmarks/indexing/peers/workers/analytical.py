@@ -34,8 +34,10 @@ def main() -> None:
 
 
 def _cells(columns: dict) -> list:
-    rows = sorted(columns["M20"], key=lambda row: -columns["M20"][row])[:20]
     constants = ("a", "b", "c", "alpha", "beta", "gamma")
+    # A figure of merit that could not be worked out is null.
+    whole = [row for row in columns["M20"] if None not in [columns[name][row] for name in ("M20", *constants)]]
+    rows = sorted(whole, key=lambda row: -columns["M20"][row])[:20]
     return [
         {
             "bravais": columns["bravais_lattice"][row],
