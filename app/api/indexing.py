@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
 from app.api.indexing_answers import MEDIA_TYPES, Format, written
@@ -67,6 +67,15 @@ FormatQuery = Annotated[
     Format | None, Query(description="Form of the answer, for clients that cannot set `Accept`; wins over it.")
 ]
 
+PreferHeader = Annotated[
+    str | None,
+    Header(
+        description="`wait=N`: answer 202 with a job after N seconds. `respond-async`: at once. Left out: wait.",
+        examples=["wait=5"],
+    ),
+]
+"""For the documentation; `app.api.jobs` reads the header itself."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -98,7 +107,11 @@ def create_router(limits: Limits) -> APIRouter:
         openapi_extra=_SOLVE_BODY.openapi,
     )
     async def solve_lines(
-        asked: Annotated[SolveRequest, Depends(_SOLVE_BODY)], request: Request, jobs: JobsOf, format: FormatQuery = None
+        asked: Annotated[SolveRequest, Depends(_SOLVE_BODY)],
+        request: Request,
+        jobs: JobsOf,
+        format: FormatQuery = None,
+        prefer: PreferHeader = None,
     ) -> Response:
         """Unit cells that explain the lines, ranked by how probable each is.
 
@@ -124,7 +137,10 @@ def create_router(limits: Limits) -> APIRouter:
         openapi_extra=_BATCH_BODY.openapi,
     )
     async def solve_batch(
-        asked: Annotated[BatchRequest, Depends(_BATCH_BODY)], request: Request, jobs: JobsOf
+        asked: Annotated[BatchRequest, Depends(_BATCH_BODY)],
+        request: Request,
+        jobs: JobsOf,
+        prefer: PreferHeader = None,
     ) -> Response:
         """Ranked cells of each pattern, in the order of the patterns; what is wrong with one is told in its place.
 

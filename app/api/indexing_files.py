@@ -12,7 +12,16 @@ from pydantic import ConfigDict, Field, field_validator
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from app.api.indexing import ANSWERS, JOB_KINDS, WORKING_THREADS, Limits, Work, check_options, finished
+from app.api.indexing import (
+    ANSWERS,
+    JOB_KINDS,
+    WORKING_THREADS,
+    Limits,
+    PreferHeader,
+    Work,
+    check_options,
+    finished,
+)
 from app.api.indexing_answers import MEDIA_TYPES, PEAK_MEDIA_TYPES, Format, PeakFormat, peaks_written, written
 from app.api.indexing_schema import OptionsIn, PeaksAnswer, SolveAnswer
 from app.api.negotiation import accepted
@@ -169,7 +178,9 @@ def create_router(limits: Limits) -> APIRouter:
         openapi_extra=_UPLOAD,
         max_body_size=limits.upload_bytes,
     )
-    async def solve_file(query: Annotated[SolveFileQuery, Query()], request: Request, jobs: JobsOf) -> Response:
+    async def solve_file(
+        query: Annotated[SolveFileQuery, Query()], request: Request, jobs: JobsOf, prefer: PreferHeader = None
+    ) -> Response:
         """From a measured pattern, or a list of lines in a text file, to ranked unit cells in one call.
 
         The same answers, and the same use of `Prefer` and `Accept`, as `/indexing/solve`; a picture shows the
