@@ -149,9 +149,14 @@ def _score(
     per_line = math.log1p(-options.impurity_probability) - ops.log(count)[:, None] + log_f
     if options.impurity_probability > 0:
         background = math.log(options.impurity_probability) - ops.log(data.last)
-        per_line = ops.logaddexp(per_line, background[:, None])
+        per_line = _log_sum(per_line, background[:, None])
     total = ops.sum(ops.where(data.real, per_line, 0.0), axis=1)
     return ops.where(_within_bounds(x, data), total, -math.inf)
+
+
+def _log_sum(a: Tensor, b: Tensor) -> Tensor:
+    """As `ops.logaddexp`, which falls back to single precision under JAX."""
+    return ops.maximum(a, b) + ops.log1p(ops.exp(-ops.abs(a - b)))
 
 
 def _within_bounds(x: Tensor, data: _Data) -> Tensor:
@@ -281,7 +286,7 @@ def _walker(options: McmcOptions, shapes: Shapes) -> Callable[[_Chains, _Walk, _
 
 def _compiled_in(options: McmcOptions) -> McmcOptions:
     """Keep the options that the compiled code depends on, and set those that `_Walk` and `_Data` carry to nothing."""
-    return replace(options, n_steps=0, n_polish=0, keep=1.0, resample=0.0, temperature=1.0)
+    return replace(options, n_steps=0, n_polish=0, lines_per_parameter=0.0, resample=0.0, temperature=1.0)
 
 
 def _shapes(x: Tensor, data: _Data) -> Shapes:

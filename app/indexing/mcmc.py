@@ -100,14 +100,17 @@ class Problem:
 class McmcOptions:
     """How to walk.
 
+    The defaults reach the true cell from the furthest start (``python -m benchmarks.indexing.kernel``).
+
     Attributes:
         n_steps: random steps for each candidate.
         n_polish: steps from the best of those with all lines and their nearest reflections; they only improve it.
-        keep: share of the lines that each refit sees, never fewer than parameters + 1.
+        lines_per_parameter: lines that each refit sees, drawn at random, for each parameter of the cell: the fewer, the
+            further a step goes; never fewer than parameters + 1.
         resample: probability that a step draws each index between the two nearest reflections by their probability,
             instead of taking the nearest.
-        source_density: score a line by the normal density with the source's own sigma; otherwise by Student's t with
-            the measured sigma.
+        source_density: score a line by the normal density with the source's own sigma, which is broad and heavy in its
+            tails; otherwise by Student's t with the measured sigma.
         freedom: degrees of freedom of Student's t; 1 has the widest tails, 30 is nearly normal.
         impurity_probability: prior probability that a line belongs to no reflection; 0 lets a single line veto a cell.
         summed: sum a line's likelihood over all reflections in its window instead of taking the nearest one's.
@@ -118,14 +121,14 @@ class McmcOptions:
 
     n_steps: int = 50
     n_polish: int = 3
-    keep: float = 0.75
-    resample: float = 0.5
-    source_density: bool = False
+    lines_per_parameter: float = 2.4
+    resample: float = 1.0
+    source_density: bool = True
     freedom: float = 1.0
     impurity_probability: float = 0.05
     summed: bool = False
     window_sigmas: float = 5.0
-    temperature: float = 1.0
+    temperature: float = 5.0
     fit_zero_shift: bool = False
 
 
@@ -222,7 +225,7 @@ def refine(
 
 def _polishing(options: McmcOptions) -> McmcOptions:
     """Turn the walk into a descent: all lines, their nearest reflections, and only what is better."""
-    return replace(options, keep=1.0, resample=0.0, temperature=_COLD)
+    return replace(options, lines_per_parameter=math.inf, resample=0.0, temperature=_COLD)
 
 
 def _check(x: Float[np.ndarray, "cell param"], problem: Problem, options: McmcOptions) -> None:
@@ -276,5 +279,6 @@ def lattice_problem(lattice: BravaisLattice, lines: Lines, bounds: Bounds, n_ref
 def kept_lines(problem: Problem, options: McmcOptions) -> Int[np.ndarray, "pattern"]:
     """Count the lines that each refit sees, for each pattern."""
     count = problem.lines.count
-    least = problem.design.shape[1] + int(options.fit_zero_shift) + 1
-    return np.minimum(np.maximum(np.ceil(options.keep * count).astype(np.int64), least), count)
+    n_x = problem.design.shape[1] + int(options.fit_zero_shift)
+    wanted = np.ceil(np.minimum(options.lines_per_parameter * n_x, count)).astype(np.int64)
+    return np.minimum(np.maximum(wanted, n_x + 1), count)

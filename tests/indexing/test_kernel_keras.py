@@ -12,12 +12,12 @@ from app.indexing.kernel_numpy import NumpyKernel
 from app.indexing.mcmc import McmcOptions, refine
 from app.indexing.problem import Candidates
 from tests.indexing.mcmc_cases import lines_of, problem_of, starts, true_x
-from tests.indexing.test_mcmc_kernels import start_of, walk
+from tests.indexing.test_mcmc_kernels import STUDENT, start_of, walk
 
 kernel_keras = pytest.importorskip("app.indexing.kernel_keras")
 
 PROBLEM = problem_of("oP", lines_of("oP", 12, noise_deg=0.02, seed=5), n_ref=80)
-RICHEST = McmcOptions(summed=True, freedom=4.0, fit_zero_shift=True)
+RICHEST = replace(STUDENT, summed=True, freedom=4.0, fit_zero_shift=True)
 PLAIN = McmcOptions()
 
 
@@ -54,7 +54,7 @@ def test_single_precision_finds_the_cell() -> None:
     np.testing.assert_allclose(best, true_x("oP"), rtol=1e-4)
 
 
-@pytest.mark.parametrize("options", [McmcOptions(source_density=True), McmcOptions(freedom=4.0)])
+@pytest.mark.parametrize("options", [McmcOptions(), replace(STUDENT, freedom=4.0)])
 def test_the_densities_are_those_of_the_reference(options: McmcOptions) -> None:
     residual, q2 = np.linspace(-0.02, 0.02, 9)[None], np.linspace(0.05, 0.4, 9)[None]
     sigma = 1e-3 * q2

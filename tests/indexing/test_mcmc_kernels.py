@@ -16,12 +16,14 @@ from app.indexing.mcmc import Bounds, Kernel, McmcOptions, McmcState, Problem, r
 from app.indexing.problem import Candidates
 from tests.indexing.mcmc_cases import CELLS, lines_of, problem_of, starts, true_x
 
+STUDENT = McmcOptions(source_density=False, temperature=1.0)
 VARIANTS = {
     "default": McmcOptions(),
-    "source": McmcOptions(source_density=True, impurity_probability=0.0),
-    "summed": McmcOptions(summed=True, freedom=4.0),
-    "nearest only": McmcOptions(resample=0.0, keep=1.0, temperature=2.0),
-    "zero shift": McmcOptions(fit_zero_shift=True, freedom=30.0),
+    "every line's veto": McmcOptions(impurity_probability=0.0, temperature=1.0),
+    "student": replace(STUDENT, resample=0.5),
+    "summed": replace(STUDENT, summed=True, freedom=4.0),
+    "nearest only": replace(STUDENT, resample=0.0, lines_per_parameter=np.inf),
+    "zero shift": replace(STUDENT, fit_zero_shift=True, freedom=30.0),
 }
 
 
@@ -87,14 +89,14 @@ def test_lines_that_do_not_fix_the_cell_leave_it_as_it_is() -> None:
 def test_the_student_density_is_scipys() -> None:
     residual, sigma = np.array([[0.0, 1e-3, -2e-3]]), np.array([[1e-3, 1e-3, 4e-4]])
     for freedom in (1.0, 4.0, 30.0):
-        ours = reference.log_density(residual, np.ones((1, 3)), sigma, McmcOptions(freedom=freedom))
+        ours = reference.log_density(residual, np.ones((1, 3)), sigma, replace(STUDENT, freedom=freedom))
         np.testing.assert_allclose(ours, stats.t.logpdf(residual, freedom, scale=sigma), rtol=1e-12)
 
 
 def test_a_line_between_two_coinciding_reflections_counts_twice_when_summed() -> None:
     problem = problem_of("cP")
     twice = replace(problem, design=np.concatenate([problem.design, problem.design]))
-    x, pattern, options = true_x("cP")[None], np.zeros(1, int), McmcOptions(summed=True, impurity_probability=0.0)
+    x, pattern, options = true_x("cP")[None], np.zeros(1, int), replace(STUDENT, summed=True, impurity_probability=0.0)
     nearest, _ = reference.assign(x, pattern, problem)
     once_score = reference.log_likelihood(x, nearest, pattern, problem, options)
     twice_score = reference.log_likelihood(x, nearest, pattern, twice, options)
@@ -111,7 +113,7 @@ def test_an_impurity_costs_a_bounded_amount() -> None:
     for step in (0.0, *moved):
         q2[0, 3] = problem.lines.q2[0, 3] + step
         shifted = replace(problem, lines=replace(problem.lines, q2=q2.copy()))
-        scores.append(reference.log_likelihood(x, nearest, pattern, shifted, McmcOptions(freedom=30.0))[0])
+        scores.append(reference.log_likelihood(x, nearest, pattern, shifted, replace(STUDENT, freedom=30.0))[0])
     floor = np.log(0.05) - np.log(problem.lines.q2[0, -1])
     assert scores[0] > scores[1]
     np.testing.assert_allclose(scores[1], scores[2], atol=1e-6)
