@@ -37,6 +37,8 @@ WIDTHS_ALLOWED: Final = (0.45, 2.5)
 """Of the width usual at that angle: narrower are spikes, wider are humps."""
 MAX_CANDIDATES: Final = 400
 REFINEMENTS: Final = 2
+BACKGROUND_LENGTH: Final = 30.0
+"""The background follows what is longer than so many full widths."""
 EXCESS_ROUNDS: Final = 3
 """Until what is left away from the lines is as wide as noise should be."""
 
@@ -352,12 +354,13 @@ def _counted(data: _Data, lines: Lines, background: np.ndarray, min_snr: float) 
 
 
 def _background(data: _Data, lines: Lines, doublet: Doublet | None, fwhm: float) -> Float[np.ndarray, "point"]:
-    """What is left below the lines, smoothed (Whittaker) over some ten full widths; points under lines weigh little."""
-    length = max(12 * fwhm / data.step, 20.0)
-    lam = min((length / 6.28) ** 4, 1e12)
+    """What is left below the lines, smoothed (Whittaker); points under lines weigh little."""
+    length = max(BACKGROUND_LENGTH * fwhm / data.step, 20.0)
+    lam = min((length / (2 * np.pi)) ** 4, 1e12)
     weights = np.ones(len(data.x))
-    for position, width in zip(lines.position, lines.fwhm, strict=True):
-        weights[np.abs(data.x - position) < 1.5 * width] = 1e-3
+    end = lines.position if doublet is None else alpha2_from_alpha1(two_theta_deg=lines.position, doublet=doublet)[0]
+    for first, last, width in zip(lines.position, end, lines.fwhm, strict=True):
+        weights[(data.x > first - 2.5 * width) & (data.x < last + 2.5 * width)] = 1e-3
     left = data.y - model(data.x, lines, doublet)
     return np.asarray(whittaker_smooth(left, lam=lam, weights=weights))
 
