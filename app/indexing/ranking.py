@@ -1,0 +1,130 @@
+"""From weighed cells of all lattices to a ranking of families: one entry for each lattice that is not another's twin.
+
+A cell found under several Bravais lattices is one lattice: it stands where its most probable reading stands. Sub- and
+superlattices of the best ones are weighed beside them, because a smaller or larger cell often explains the same lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from app.crystallography.cell import UnitCell
+from app.crystallography.lattice import LATTICES
+from app.crystallography.lattice_symmetry import bravais_of
+from app.crystallography.metric import cell_from_x, volume, x_from_cell
+from app.crystallography.reduction import derivative_lattices, niggli, same_lattice
+from app.indexing.search.absences import absence_gain
+from app.indexing.search.cells import Limits
+from app.indexing.search.hypotheses import Hypotheses, grown_and_weighed
+from app.indexing.search.observed import Observed
+
+POOL = 80
+"""Cells that are compared in full."""
+SAME_VOLUME = 0.05
+"""Relative difference of volumes beyond which two cells are not one lattice."""
+PSEUDO_SYMMETRY = 0.004
+"""Relative change of a length, or angle in radians, up to which a higher symmetry is weighed against the lower one."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One weighed cell.
+
+    Attributes:
+        bravais, generator: see `Hypotheses`.
+        x: metric terms, shape (param,).
+        zero_shift_deg, log_odds, n_indexed, n_possible, sigma_deg: see `Solution`.
+        niggli: reduced primitive cell.
+        volume: of it, Angstrom^3.
+    """
+
+    bravais: str
+    generator: str
+    x: Float[np.ndarray, "param"]
+    zero_shift_deg: float
+    log_odds: float
+    n_indexed: int
+    n_possible: int
+    sigma_deg: float
+    niggli: UnitCell
+    volume: float
+
+
+def ranked(batches: Iterable[Hypotheses], observed: Observed, *, count: int) -> tuple[Found, ...]:
+    """Rank the cells of all batches, one for each lattice, by their evidence with systematic absences.
+
+    Args:
+        batches: weighed on the same lines.
+        observed: these lines.
+        count: families wanted.
+    """
+    flat = [(batch, i) for batch in batches for i in range(len(batch))]
+    flat.sort(key=lambda one: -one[0].log_odds[one[1]])
+    found = [_found(batch, i, observed) for batch, i in flat[:POOL]]
+    return families(found, count=count)
+
+
+def families(found: Sequence[Found], *, count: int) -> tuple[Found, ...]:
+    """Keep the most probable reading of each lattice, best first."""
+    kept: list[Found] = []
+    for one in sorted(found, key=lambda one: -one.log_odds):
+        if len(kept) == count:
+            break
+        if not any(_twins(one, other) for other in kept):
+            kept.append(one)
+    return tuple(kept)
+
+
+def with_relatives(
+    found: Sequence[Found], observed: Observed, limits: Limits, *, parents: int, count: int
+) -> tuple[Found, ...]:
+    """Weigh the higher symmetries, the sublattices and the superlattices of the first families; rank again."""
+    cells: dict[str, list[Float[np.ndarray, "param"]]] = {}
+    for parent in found[:parents]:
+        reduced = [parent.niggli, *(one.niggli for one in derivative_lattices(parent.niggli))]
+        for primitive in reduced:
+            for reading in bravais_of(primitive, tolerance=PSEUDO_SYMMETRY):
+                cells.setdefault(reading.bravais, []).append(x_from_cell(LATTICES[reading.bravais], reading.cell))
+    batches = [
+        grown_and_weighed(bravais, np.array(x), observed, limits, generator="derivative", keep=5)
+        for bravais, x in cells.items()
+    ]
+    more = [_found(batch, i, observed) for batch in batches for i in range(len(batch))]
+    return families([*found, *more], count=count)
+
+
+def _found(batch: Hypotheses, i: int, observed: Observed) -> Found:
+    lattice = LATTICES[batch.bravais]
+    reduced = niggli(cell_from_x(lattice, batch.x[i]), lattice.centring.symbol)
+    log_odds = float(batch.log_odds[i]) + absence_gain(batch, i, observed)
+    return Found(
+        batch.bravais,
+        batch.generator,
+        batch.x[i],
+        float(batch.zero_shift_deg[i]),
+        log_odds,
+        int(batch.n_indexed[i]),
+        int(batch.n_possible[i]),
+        float(batch.sigma_deg[i]),
+        reduced,
+        volume(reduced),
+    )
+
+
+def _twins(one: Found, other: Found) -> bool:
+    if abs(one.volume / other.volume - 1) > SAME_VOLUME:
+        return False
+    return same_lattice(one.niggli, other.niggli)
+
+
+def in_convention(found: Found) -> Found:
+    """Put the cell into the conventional setting of its lattice."""
+    readings = [one for one in bravais_of(found.niggli, tolerance=1e-4) if one.bravais == found.bravais]
+    if not readings:
+        return found
+    best = min(readings, key=lambda one: one.deviation)
+    return replace(found, x=x_from_cell(LATTICES[found.bravais], best.cell))

@@ -1,0 +1,61 @@
+"""The observed lines as the search sees them: q^2, and what a degree of 2theta is worth at each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from app.crystallography.bragg import dq2_d_two_theta
+from app.indexing.problem import PeakList
+
+LABORATORY_ANG = 1.5406
+"""Copper K-alpha1: the scale of errors where no wavelength is given."""
+WIDEST_Q_WAVELENGTH = 1.5
+"""Largest q * wavelength (= 2 sin theta) of a pattern whose wavelength is not known: 2theta up to 97 degrees."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The lines in the form that every part of the search takes.
+
+    Attributes:
+        q2: Angstrom^-2, ascending, shape (peak,).
+        per_degree: change of q^2 for a shift of one degree in 2theta, Angstrom^-2, shape (peak,); larger where the
+            measurement says that a line is less certain than the others.
+        slope: the same for a zero shift, which moves all lines by one angle; 0 where there is no wavelength.
+    """
+
+    q2: Float[np.ndarray, "peak"]
+    per_degree: Float[np.ndarray, "peak"]
+    slope: Float[np.ndarray, "peak"]
+
+    def first(self, n: int) -> Observed:
+        """Give the lowest lines alone."""
+        return Observed(self.q2[:n], self.per_degree[:n], self.slope[:n])
+
+    def without(self, line: int) -> Observed:
+        """Leave one line out."""
+        return Observed(*(np.delete(values, line) for values in (self.q2, self.per_degree, self.slope)))
+
+    def shifted(self, zero_shift_deg: float) -> Observed:
+        """Take a zero shift off every position."""
+        return replace(self, q2=self.q2 - zero_shift_deg * self.slope)
+
+
+def observed_from(peaks: PeakList, *, max_peaks: int) -> Observed:
+    """Prepare a peak list for the search.
+
+    Without a wavelength, errors are taken to grow along the pattern as they would at copper K-alpha (or at the shorter
+    wavelength that reaches the last line), and no zero shift is fitted.
+    """
+    q2 = np.asarray(peaks.q2_inv_ang2, dtype=np.float64)[:max_peaks]
+    known = peaks.wavelength_ang is not None
+    wavelength = peaks.wavelength_ang or min(LABORATORY_ANG, WIDEST_Q_WAVELENGTH / float(np.sqrt(q2[-1])))
+    slope = dq2_d_two_theta(q2_inv_ang2=q2, wavelength_ang=wavelength)
+    scale = np.ones_like(q2)
+    if peaks.sigma_q2_inv_ang2 is not None:
+        sigma_deg = np.asarray(peaks.sigma_q2_inv_ang2, dtype=np.float64)[:max_peaks] / slope
+        scale = np.clip(sigma_deg / np.median(sigma_deg), 0.7, 3.0)
+    return Observed(q2, slope * scale, slope if known else np.zeros_like(slope))
