@@ -159,8 +159,7 @@ def _interrupt() -> Iterator[Event]:
 def _written(question: Question, result: SolveResult, form: Form, upload: Upload) -> bytes:
     from app.api.indexing_answers import result_written
 
-    pattern = upload.search.pattern if upload.search else None
-    content = result_written(result, form, question.peaks, pattern, name=question.name)
+    content = result_written(result, form, question.peaks, upload.search, name=question.name)
     return content + b"\n" if form == "json" else content
 
 

@@ -102,3 +102,15 @@ def test_a_file_that_is_not_there() -> None:
 
 def test_the_help_shows_the_units() -> None:
     assert "Deadline [s]" in run("--help")
+
+
+def test_csv_and_cif_are_printed(lines: Path) -> None:
+    assert run(lines, "--wavelength", WAVELENGTH_ANG, "--csv").splitlines()[1].startswith("1,cP,4.15")
+    assert run(lines, "--wavelength", WAVELENGTH_ANG, "--cif").startswith("data_lines.txt_1_cP")
+
+
+@pytest.mark.parametrize(("ending", "begin"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_the_ending_of_the_picture_chooses_its_format(lines: Path, ending: str, begin: bytes) -> None:
+    picture = lines.with_suffix(f".{ending}")
+    assert "cP" in run(lines, "--wavelength", WAVELENGTH_ANG, "--plot", picture)
+    assert picture.read_bytes().startswith(begin)

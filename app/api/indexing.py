@@ -11,7 +11,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
-from app.api.indexing_answers import MEDIA_TYPES, Format, written
+from app.api.indexing_answers import MEDIA_TYPES, Format, Rows, written
 from app.api.indexing_schema import (
     BATCH_EXAMPLES,
     EXAMPLES,
@@ -67,6 +67,7 @@ FormatQuery = Annotated[
     Format | None, Query(description="Form of the answer, for clients that cannot set `Accept`; wins over it.")
 ]
 
+RowsQuery = Annotated[Rows, Query(description="Rows of the CSV: one for each cell, or for each line of each cell.")]
 PreferHeader = Annotated[
     str | None,
     Header(
@@ -111,6 +112,7 @@ def create_router(limits: Limits) -> APIRouter:
         request: Request,
         jobs: JobsOf,
         format: FormatQuery = None,
+        rows: RowsQuery = "cells",
         prefer: PreferHeader = None,
     ) -> Response:
         """Unit cells that explain the lines, ranked by how probable each is.
@@ -124,9 +126,8 @@ def create_router(limits: Limits) -> APIRouter:
         result = await finished(request, jobs, Work.of(question))
         if isinstance(result, Response):
             return result
-        content = result
-        if form != "json":
-            content = await anyio.to_thread.run_sync(partial(written, result, form, question.peaks), limiter=threads)
+        writing = partial(written, result, form, question.peaks, rows=rows)
+        content = result if form == "json" else await anyio.to_thread.run_sync(writing, limiter=threads)
         return Response(content, headers=_VARY, media_type=MEDIA_TYPES[form])
 
     @router.post(

@@ -9,10 +9,10 @@ from typing import Final, Literal
 import orjson
 
 from app.indexing.answer import result_content, result_from_content
-from app.indexing.pattern import Pattern
 from app.indexing.peak_search import PeakSearch
 from app.indexing.peak_table import peaks_content, peaks_csv
 from app.indexing.problem import PeakList, SolveResult
+from app.indexing.report import cif_from_result, csv_from_result
 
 Format = Literal["json", "csv", "cif", "png", "svg"]
 
@@ -27,6 +27,9 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = MappingProxyType(
 )
 """In order of preference where the caller has none."""
 
+Rows = Literal["cells", "lines"]
+"""Rows of the CSV: one for each cell, or one for each line of each cell."""
+
 PeakFormat = Literal["json", "csv", "png", "svg"]
 
 PEAK_MEDIA_TYPES: Final[Mapping[PeakFormat, str]] = MappingProxyType(
@@ -35,14 +38,17 @@ PEAK_MEDIA_TYPES: Final[Mapping[PeakFormat, str]] = MappingProxyType(
 """The same for the lines of a pattern."""
 
 
-def written(content: bytes, form: Format, peaks: PeakList, pattern: Pattern | None = None) -> bytes:
+def written(
+    content: bytes, form: Format, peaks: PeakList, search: PeakSearch | None = None, *, rows: Rows = "cells"
+) -> bytes:
     """Write an answer in one of the formats.
 
     Args:
         content: the answer as JSON, as `app.indexing.job.run` gives it.
         form: what to write.
         peaks: the lines that were asked about.
-        pattern: what they were found in; a picture shows it.
+        search: the pattern that they were found in; a picture shows it.
+        rows: of the CSV.
 
     Raises:
         InvalidInput: a CIF of no solution.
@@ -50,11 +56,17 @@ def written(content: bytes, form: Format, peaks: PeakList, pattern: Pattern | No
     if form == "json":
         return content
     told = orjson.loads(content)
-    return result_written(result_from_content(told), form, peaks, pattern, name=told["name"] or "")
+    return result_written(result_from_content(told), form, peaks, search, name=told["name"] or "", rows=rows)
 
 
 def result_written(
-    result: SolveResult, form: Format, peaks: PeakList, pattern: Pattern | None = None, *, name: str = ""
+    result: SolveResult,
+    form: Format,
+    peaks: PeakList,
+    search: PeakSearch | None = None,
+    *,
+    name: str = "",
+    rows: Rows = "cells",
 ) -> bytes:
     """Write what the solver found in one of the formats; ``name`` is the user's label.
 
@@ -63,8 +75,13 @@ def result_written(
     """
     if form == "json":
         return orjson.dumps(result_content(result, wavelength_ang=peaks.wavelength_ang, name=name))
-    # Here, so that the service starts without gemmi and Matplotlib.
-    raise NotImplementedError
+    if form == "csv":
+        return csv_from_result(result, lines=rows == "lines", peaks=peaks).encode()
+    if form == "cif":
+        return cif_from_result(result, peaks=peaks, name=name).encode()
+    from app.plots.indexing import drawn_solution  # Matplotlib takes memory and a second: not before it is asked for
+
+    return drawn_solution(result, peaks, form, search=search, name=name)
 
 
 def peaks_written(search: PeakSearch, form: PeakFormat) -> bytes:
@@ -73,4 +90,6 @@ def peaks_written(search: PeakSearch, form: PeakFormat) -> bytes:
         return orjson.dumps(peaks_content(search))
     if form == "csv":
         return peaks_csv(search)
-    raise NotImplementedError
+    from app.plots.indexing import drawn_search
+
+    return drawn_search(search, form)

@@ -22,7 +22,15 @@ from app.api.indexing import (
     check_options,
     finished,
 )
-from app.api.indexing_answers import MEDIA_TYPES, PEAK_MEDIA_TYPES, Format, PeakFormat, peaks_written, written
+from app.api.indexing_answers import (
+    MEDIA_TYPES,
+    PEAK_MEDIA_TYPES,
+    Format,
+    PeakFormat,
+    Rows,
+    peaks_written,
+    written,
+)
 from app.api.indexing_schema import OptionsIn, PeaksAnswer, SolveAnswer
 from app.api.negotiation import accepted
 from app.api.problems import BODY, documented
@@ -128,6 +136,9 @@ class SolveFileQuery(PatternQuery, OptionsIn):
     format: Annotated[
         Format | None, Field(description="Form of the answer, for clients that cannot set `Accept`; wins over it.")
     ] = None
+    rows: Annotated[Rows, Field(description="Rows of the CSV: one for each cell, or for each line of each cell.")] = (
+        "cells"
+    )
 
     @field_validator("lattices", mode="before")
     @classmethod
@@ -193,8 +204,7 @@ def create_router(limits: Limits) -> APIRouter:
         result = await finished(request, jobs, Work.of(question))
         if isinstance(result, Response):
             return result
-        pattern = upload.search.pattern if upload.search else None
-        writing = partial(written, result, form, question.peaks, pattern)
+        writing = partial(written, result, form, question.peaks, upload.search, rows=query.rows)
         content = result if form == "json" else await anyio.to_thread.run_sync(writing, limiter=threads)
         return Response(content, headers={"Vary": "Accept"}, media_type=MEDIA_TYPES[form])
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import csv
+import io
 import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import gemmi
 import pytest
 from fastapi.testclient import TestClient
 
@@ -340,3 +343,34 @@ def test_the_answers_are_documented(client: TestClient) -> None:
     media = {"application/json", "text/csv", "chemical/x-cif", "image/png", "image/svg+xml"}
     assert set(responses["200"]["content"]) == media
     assert set(paths[URL + "/file"]["post"]["responses"]["200"]["content"]) == media
+
+
+# --- representations --------------------------------------------------------------------------------------------------
+
+
+def test_csv_has_a_row_for_each_cell_or_line(client: TestClient) -> None:
+    response = client.post(URL, json=body(wavelength_ang=1.54), headers={"Accept": "text/csv"})
+    assert response.headers["content-type"].startswith("text/csv")
+    assert response.headers["vary"] == "Accept"
+    rows = list(csv.DictReader(io.StringIO(response.text)))
+    assert [row["bravais"] for row in rows] == ["cP", "aP"]
+    assert float(rows[0]["a_ang"]) == pytest.approx(4.157)
+    lines = client.post(URL + "?format=csv&rows=lines", json=body(wavelength_ang=1.54)).text
+    assert len(list(csv.DictReader(io.StringIO(lines)))) == 2 * len(D)
+
+
+def test_cif_has_a_block_for_each_cell(client: TestClient) -> None:
+    response = client.post(URL, json=body(name="a cube"), headers={"Accept": "chemical/x-cif"})
+    assert response.headers["content-type"].startswith("chemical/x-cif")
+    document = gemmi.cif.read_string(response.text)
+    assert len(document) == 2
+    assert gemmi.cif.as_number(document[0].find_value("_cell_length_a")) == pytest.approx(4.157)
+
+
+@pytest.mark.parametrize(("accept", "begin"), [("image/png", b"\x89PNG"), ("image/svg+xml", b"<?xml")])
+@pytest.mark.parametrize("wavelength", [1.54, None])
+def test_a_picture_is_drawn(client: TestClient, accept: str, begin: bytes, wavelength: float | None) -> None:
+    response = client.post(URL, json=body(wavelength_ang=wavelength), headers={"Accept": accept})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == accept
+    assert response.content.startswith(begin)

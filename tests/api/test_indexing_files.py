@@ -130,3 +130,18 @@ def test_a_form_without_its_file_is_told(client: TestClient, url: str) -> None:
 def test_what_no_reader_reads_is_told(client: TestClient) -> None:
     response = client.post(f"{SOLVE}?{WAVE}", content=b"\x89PNG\r\n\x1a\n" + bytes(500))
     assert response.status_code in (415, 422)
+
+
+@pytest.mark.parametrize(("form", "begin"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+@pytest.mark.parametrize("url", [PEAKS, SOLVE])
+def test_a_picture_is_drawn(client: TestClient, url: str, form: str, begin: bytes) -> None:
+    response = client.post(f"{url}?{WAVE}&format={form}", content=PATTERN)
+    assert response.status_code == 200
+    assert response.content.startswith(begin)
+
+
+def test_a_file_as_cif_and_csv(client: TestClient) -> None:
+    cif = client.post(f"{SOLVE}?{WAVE}", content=lab6_list(), headers={"Accept": "chemical/x-cif"})
+    assert cif.text.startswith("data_")
+    lines = client.post(f"{SOLVE}?{WAVE}&format=csv&rows=lines", content=lab6_list())
+    assert len(lines.text.splitlines()) == 1 + 2 * len(lab6_two_theta())
