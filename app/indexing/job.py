@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+import numpy as np
 import orjson
 import structlog
 
@@ -18,6 +19,7 @@ from app.indexing.problem import OnProgress, PeakList, Progress, ShouldStop, Sol
 from app.indexing.question import Question, question_content, question_from_content
 
 Report = Callable[[bytes], None]
+WARM_UP_S: Final = 1.0
 
 _log = structlog.stdlib.get_logger("app.indexing")
 
@@ -135,5 +137,6 @@ def _bytes(content: Any) -> bytes:
 
 
 def warm_up() -> None:
-    """Import the solver and load its compiled code, so that the first job is as fast as the second."""
-    _solve()
+    """Solve something small, so that the compiled code is loaded and the first job is as fast as the second."""
+    cube = np.array([1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13]) / 16.0
+    _solve()(PeakList(cube, wavelength_ang=1.5406), SolveOptions(max_seconds=WARM_UP_S))

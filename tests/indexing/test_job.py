@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import orjson
@@ -144,3 +145,15 @@ def test_the_solver_is_asked_as_the_types_say() -> None:
     solve: job.Solve = fakes.solve
     result = solve(PeakList(np.array([0.1, 0.2])), SolveOptions(max_solutions=1))
     assert len(result.solutions) == 1
+
+
+def test_a_worker_warms_up_by_solving(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[PeakList] = []
+
+    def remembering(peaks: PeakList, *rest: Any) -> Any:
+        asked.append(peaks)
+        return fakes.solve(peaks, *rest)
+
+    monkeypatch.setattr(job, "_solve", lambda: remembering)
+    job.warm_up()
+    assert len(asked) == 1
