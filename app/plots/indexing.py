@@ -20,6 +20,7 @@ from app.crystallography import bragg, metric
 from app.crystallography.lattice import LATTICES
 from app.crystallography.reflections import reflections_within
 from app.errors import AppError
+from app.indexing.pattern import Pattern
 from app.indexing.peak_search import PeakSearch
 from app.indexing.problem import PeakList, Solution, SolveResult
 from app.indexing.report import with_uncertainty
@@ -59,7 +60,7 @@ def drawn_solution(
     peaks: PeakList,
     form: Literal["png", "svg"],
     *,
-    search: PeakSearch | None = None,
+    search: PeakSearch | Pattern | None = None,
     name: str = "",
 ) -> bytes:
     """Draw the lines (over their pattern, where there is one) with what the first solutions predict; the file's bytes.
@@ -121,15 +122,26 @@ def _cut(text: str, length: int = 110) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _pattern(ax: Axes, search: PeakSearch) -> None:
-    x, y = search.pattern.two_theta_deg, search.pattern.counts
+def _pattern(ax: Axes, measured: PeakSearch | Pattern) -> None:
+    pattern = measured if isinstance(measured, Pattern) else measured.pattern
+    x, y = pattern.two_theta_deg, pattern.counts
     ax.plot(x, y, color=_GREY, lw=0.6, label="measured")
-    ax.plot(x, search.calculated, color=_RED, lw=0.9, alpha=0.8, label="fit")
-    ax.plot(x, search.background, color=_GREEN, lw=1.0, ls="--", label="background")
+    if isinstance(measured, PeakSearch):
+        ax.plot(x, measured.calculated, color=_RED, lw=0.9, alpha=0.8, label="fit")
+        ax.plot(x, measured.background, color=_GREEN, lw=1.0, ls="--", label="background")
     low, high = float(np.quantile(y, 0.001)), float(y.max())
     ax.set_xlim(x[0], x[-1])
     _root_scale(ax, low, high + 0.35 * (high - low))
     ax.set_ylabel("counts (root scale)")
+
+
+def _tops(measured: PeakSearch | Pattern, at: np.ndarray) -> np.ndarray:
+    """Counts at lines: of the fit, or the largest measured within three points."""
+    if isinstance(measured, PeakSearch):
+        return np.interp(at, measured.pattern.two_theta_deg, measured.calculated)
+    padded = np.pad(measured.counts, 3, mode="edge")
+    highest = np.lib.stride_tricks.sliding_window_view(padded, 7).max(axis=1)
+    return np.interp(at, measured.two_theta_deg, highest)
 
 
 def _root_scale(ax: Axes, low: float, high: float) -> None:
@@ -191,7 +203,7 @@ class _Scale:
 
 
 def solution_figure(
-    result: SolveResult, peaks: PeakList, *, search: PeakSearch | None = None, name: str = ""
+    result: SolveResult, peaks: PeakList, *, search: PeakSearch | Pattern | None = None, name: str = ""
 ) -> Figure:
     """Lines, tick marks of the first solutions, and below the differences of the first one."""
     shown = result.solutions[:MAX_SHOWN]
@@ -201,17 +213,22 @@ def solution_figure(
     ratios = [3.6, 0.26 * max(len(shown), 1)] + [1.2] * differences
     axes = fig.subplots(len(ratios), 1, sharex=True, gridspec_kw={"height_ratios": ratios, "hspace": 0.02})
     best = shown[0] if shown else None
-    with_pattern = search is not None and scale.wavelength_ang is not None and not search.pattern.nominal
-    if with_pattern and search is not None:
-        ax = axes[0]
-        _pattern(ax, search)
-    _lines(axes[0], peaks, best, scale, search if with_pattern else None)
+    measured = None if scale.wavelength_ang is None or _is_nominal(search) else search
+    if measured is not None:
+        _pattern(axes[0], measured)
+    _lines(axes[0], peaks, best, scale, measured)
     _ticks(axes[1], shown, peaks, scale)
     if differences and best is not None:
         _differences(axes[2], best, scale)
     axes[-1].set_xlabel(scale.label)
     axes[0].set_title(_title(result, best, name), loc="left", color=_INK)
     return fig
+
+
+def _is_nominal(measured: PeakSearch | Pattern | None) -> bool:
+    """Whether 2theta is but a change of variable, so that the pattern has no place on the axis of the lines."""
+    pattern = measured.pattern if isinstance(measured, PeakSearch) else measured
+    return pattern is not None and pattern.nominal
 
 
 def _title(result: SolveResult, best: Solution | None, name: str) -> str:
@@ -235,13 +252,15 @@ def cell_text(solution: Solution) -> str:
     return "   ".join([*parts, f"V = {solution.volume_ang3:.1f} Å³"])
 
 
-def _lines(ax: Axes, peaks: PeakList, best: Solution | None, scale: _Scale, search: PeakSearch | None) -> None:
+def _lines(
+    ax: Axes, peaks: PeakList, best: Solution | None, scale: _Scale, measured: PeakSearch | Pattern | None
+) -> None:
     """Sticks, or marks over a pattern; unindexed ones in red with a cross, indices over the strongest."""
     used = np.array([line.q2_observed_inv_ang2 for line in best.lines]) if best is not None else peaks.q2_inv_ang2
     x = scale.at(used)
     strength = _strength(used, peaks)
     unindexed = np.array([line.hkl is None for line in best.lines]) if best is not None else np.ones(len(used), bool)
-    if search is None:
+    if measured is None:
         height = strength
         for which, color in ((~unindexed, _INK), (unindexed, _RED)):
             ax.vlines(x[which], 0, height[which], color=color, lw=1.3)
@@ -251,9 +270,10 @@ def _lines(ax: Axes, peaks: PeakList, best: Solution | None, scale: _Scale, sear
         ax.set_yticks([])
         ax.set_ylabel("intensity (root scale)" if peaks.intensity is not None else "lines")
     else:
-        height = np.interp(x, search.pattern.two_theta_deg, search.calculated)
-        low = float(x.min()) - 0.03 * float(np.ptp(x))
-        ax.set_xlim(max(float(search.pattern.two_theta_deg[0]), low), float(x.max()) + 0.03 * float(np.ptp(x)))
+        height = _tops(measured, x)
+        low, high = ax.get_xlim()
+        span = float(np.ptp(x)) or 1.0
+        ax.set_xlim(max(low, float(x.min()) - 0.03 * span), min(high, float(x.max()) + 0.03 * span))
     if unindexed.any():
         label = f"unindexed ({np.count_nonzero(unindexed)})"
         ax.plot(x[unindexed], height[unindexed], ls="", marker="X", ms=6, color=_RED, label=label, zorder=5)

@@ -49,16 +49,14 @@ def test_each_line_is_marked_with_its_angle(search: PeakSearch) -> None:
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])
-@pytest.mark.parametrize("with_pattern", [False, True])
+@pytest.mark.parametrize("over", ["nothing", "pattern", "search"])
 @pytest.mark.parametrize("wavelength_ang", [None, answers.WAVELENGTH_ANG])
-def test_a_picture_of_solutions(
-    search: PeakSearch, form: str, with_pattern: bool, wavelength_ang: float | None
-) -> None:
+def test_a_picture_of_solutions(search: PeakSearch, form: str, over: str, wavelength_ang: float | None) -> None:
     content = drawn_solution(
         answers.result(wavelength_ang=wavelength_ang),
         answers.peaks(wavelength_ang),
         form,  # type: ignore[arg-type]
-        search=search if with_pattern else None,
+        search={"nothing": None, "pattern": search.pattern, "search": search}[over],
         name="run 1",
     )
     assert content.startswith(b"\x89PNG" if form == "png" else b"<?xml")
