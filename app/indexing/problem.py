@@ -53,7 +53,7 @@ class SolveOptions:
     max_length_ang: float = 50.0
     max_volume_ang3: float | None = None
     max_impurities: int | None = None
-    zero_shift_deg: float = 0.12
+    zero_shift_deg: float = 0.15
     max_peaks: int = 40
     max_seconds: float = 10.0
     seed: int = 0

@@ -29,6 +29,11 @@ SAME_VOLUME = 0.05
 PSEUDO_SYMMETRY = 0.004
 """Relative change of a length, or angle in radians, up to which a higher symmetry is weighed against the lower one."""
 
+GENERATIONS = 3
+"""How often the relatives of a new best cell are looked at in turn."""
+RELATIVES = 3
+"""Relatives of each Bravais lattice that are ranked."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -79,22 +84,37 @@ def families(found: Sequence[Found], *, count: int) -> tuple[Found, ...]:
     return tuple(kept)
 
 
-def with_relatives(
-    found: Sequence[Found], observed: Observed, limits: Limits, *, parents: int, count: int
-) -> tuple[Found, ...]:
-    """Weigh the higher symmetries, the sublattices and the superlattices of the first families; rank again."""
+def with_relatives(found: Sequence[Found], observed: Observed, limits: Limits, *, count: int) -> tuple[Found, ...]:
+    """Weigh the higher symmetries, the sublattices and the superlattices of the best; again while the best changes."""
+    families_so_far = tuple(found[:count])
+    for _ in range(GENERATIONS):
+        if not families_so_far:
+            break
+        best = families_so_far[0]
+        families_so_far = families([*families_so_far, *_relatives(best, observed, limits)], count=count)
+        if families_so_far[0] is best:
+            break
+    return families_so_far
+
+
+def _relatives(parent: Found, observed: Observed, limits: Limits) -> list[Found]:
     cells: dict[str, list[Float[np.ndarray, "param"]]] = {}
-    for parent in found[:parents]:
-        reduced = [parent.niggli, *(one.niggli for one in derivative_lattices(parent.niggli))]
-        for primitive in reduced:
-            for reading in bravais_of(primitive, tolerance=PSEUDO_SYMMETRY):
-                cells.setdefault(reading.bravais, []).append(x_from_cell(LATTICES[reading.bravais], reading.cell))
+    for primitive in (parent.niggli, *(one.niggli for one in derivative_lattices(parent.niggli))):
+        for reading in bravais_of(primitive, tolerance=PSEUDO_SYMMETRY):
+            cells.setdefault(reading.bravais, []).append(x_from_cell(LATTICES[reading.bravais], reading.cell))
     batches = [
-        grown_and_weighed(bravais, np.array(x), observed, limits, generator="derivative", keep=5)
+        grown_and_weighed(
+            bravais,
+            np.array(x),
+            observed,
+            limits,
+            generator="derivative",
+            keep=RELATIVES,
+            zero_start_deg=parent.zero_shift_deg,
+        )
         for bravais, x in cells.items()
     ]
-    more = [_found(batch, i, observed) for batch in batches for i in range(len(batch))]
-    return families([*found, *more], count=count)
+    return [_found(batch, i, observed) for batch in batches for i in range(len(batch))]
 
 
 def _found(batch: Hypotheses, i: int, observed: Observed) -> Found:

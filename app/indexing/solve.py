@@ -42,7 +42,7 @@ SURE_GAP = 8.0
 """Evidence against the next family above which it is."""
 TEMPERATURE = 3.0
 """Evidence is divided by this before it becomes a probability: the lines know less than they seem to."""
-PRIOR_SHARE = 0.25
+PRIOR_SHARE = 0.2
 """The zero shift's standard deviation, as a share of the largest that is looked for."""
 NO_SHIFT_DEG = 1e-5
 """Standard deviation of a zero shift that is not looked for."""
@@ -170,17 +170,16 @@ class _Search:
         return found, SearchReport(bravais, found.generator, proposal.n_tried, proposal.complete, seconds, best)
 
     def _ranked(self) -> tuple[Found, ...]:
-        """Rank what is known; weigh the relatives of the best if they are not beyond doubt as they are."""
+        """Rank what is known, and the relatives of the best with it."""
         count = self.options.max_solutions
         # Threads finish in any order: the ranking must not depend on it.
         self.batches.sort(key=lambda batch: (BRAVAIS.index(batch.bravais), batch.generator))
         found = families((*self.best, *ranked(self.batches, self.observed, count=count)), count=count)
         self.batches = []
-        self.best = self._within_options(found)
-        if not self._certain() and not self._out_of_time():
-            more = with_relatives(self.best, self.observed, self.limits, parents=2, count=count)
-            self.best = self._within_options(more)
-        return self.best
+        found = self._within_options(found)
+        if self._out_of_time():
+            return found
+        return self._within_options(with_relatives(found, self.observed, self.limits, count=count))
 
     def _within_options(self, found: Sequence[Found]) -> tuple[Found, ...]:
         allowed = self.options.max_impurities

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import cache
+
+import gemmi
 import numpy as np
 from jaxtyping import Bool, Float
 
 from app.crystallography.extinction_classes import extinction_classes
+from app.crystallography.space_group_counts import SPACE_GROUP_COUNTS
 from app.indexing.search.cells import MAX_REFLECTIONS, form_from_x, reflections
 from app.indexing.search.evidence import RESOLUTION_DEG, weigh_absences
 from app.indexing.search.hypotheses import Hypotheses
 from app.indexing.search.observed import Observed
 from app.indexing.search.row import row_of
 
-NO_ABSENCES_SHARE = 0.3
-"""Prior probability that a structure has no absences beyond its centring; the rest is shared evenly."""
+UNSEEN_COUNT = 0.5
+"""Added to the count of every space group, so that a rare one is not impossible."""
 
 
 def absence_gain(found: Hypotheses, cell: int, observed: Observed) -> float:
@@ -40,7 +45,22 @@ def absence_gain(found: Hypotheses, cell: int, observed: Observed) -> float:
     forbidden: Bool[np.ndarray, "symbol ref"] = np.stack([one.forbidden(hkl[order]) for one in classes])
     likelihood: Float[np.ndarray, "symbol"] = np.empty(len(classes))
     weigh_absences(lines, observed.per_degree, float(found.sigma_deg[cell]), q2[order], forbidden, likelihood)
-    prior = np.full(len(classes), (1 - NO_ABSENCES_SHARE) / (len(classes) - 1))
-    prior[0] = NO_ABSENCES_SHARE
     gain = likelihood - likelihood[0]
-    return float(gain.max() + np.log(np.sum(prior * np.exp(gain - gain.max()))))
+    return float(gain.max() + np.log(np.sum(_prior(found.bravais) * np.exp(gain - gain.max()))))
+
+
+@cache
+def _prior(bravais: str) -> Float[np.ndarray, "symbol"]:
+    """Prior probability of each extinction symbol of a lattice: how often its space groups occur.
+
+    A space group with several settings (axes permuted, other cell choices) shares its count among their symbols.
+    """
+    numbers = [{gemmi.SpaceGroup(name).number for name in one.space_groups} for one in extinction_classes(bravais)]
+    settings = Counter(number for members in numbers for number in members)
+    weight = np.array(
+        [
+            sum((SPACE_GROUP_COUNTS.get(number, 0) + UNSEEN_COUNT) / settings[number] for number in members)
+            for members in numbers
+        ]
+    )
+    return weight / weight.sum()
