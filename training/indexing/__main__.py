@@ -1,20 +1,17 @@
-"""`python -m training.indexing <command>`: structures and simulated cases for powder indexing."""
+"""`python -m training.indexing <command>`: simulated cases and tables for powder indexing."""
 
 from __future__ import annotations
 
 import typer
 
-from training.indexing.commands import cases_command
+from training.indexing.commands import assignments_command, cases_command, coverage_command
 
-cli = typer.Typer(no_args_is_help=True, help="Powder indexing: structures and simulated cases.")
-
-
-@cli.callback()
-def main() -> None:
-    """Keep sub-command names even while there is one command only."""
+cli = typer.Typer(no_args_is_help=True, help="Powder indexing: simulated cases and the table of low-order assignments.")
 
 
 cli.command("cases")(cases_command)
+cli.command("assignments")(assignments_command)
+cli.command("coverage")(coverage_command)
 
 if __name__ == "__main__":
     cli()
