@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from numba import config
 
 from app.errors import InvalidInput
 from app.indexing import compiled, kernels
@@ -40,17 +39,27 @@ def test_choosing_imports_no_framework() -> None:
 def test_compiled_code_goes_to_a_private_folder_where_no_other_is_writable(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("numba.config.CACHE_DIR", "")
-    monkeypatch.setattr(compiled, "_has_cache", lambda: False)
+    monkeypatch.setattr(compiled, "_is_writable", lambda folder: False)
     with caplog.at_level(logging.WARNING):
-        folder = compiled.ensure_cache_folder()
-    assert folder is not None
+        folder = compiled.cache_folder()
     assert folder.stat().st_mode & 0o077 == 0
-    assert str(folder) == vars(config)["CACHE_DIR"]
     assert "NUMBA_CACHE_DIR" in caplog.text
     assert str(folder) not in caplog.text
     folder.rmdir()
 
 
-def test_where_the_code_can_be_kept_nothing_changes() -> None:
-    assert compiled.ensure_cache_folder() is None
+def test_the_folder_that_the_environment_names_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert compiled.cache_folder().parent == tmp_path
+
+
+def test_changed_code_gets_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "one.py").write_text("from app.indexing.compiled import compiled\nCONSTANT = 1\n")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(compiled, "_SOURCE", source)
+    before = compiled.cache_folder()
+    assert compiled.cache_folder() == before
+    (source / "one.py").write_text("from app.indexing.compiled import compiled\nCONSTANT = 2\n")
+    assert compiled.cache_folder() != before
