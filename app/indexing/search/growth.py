@@ -40,6 +40,29 @@ def _scale(form: Float[np.ndarray, "6"], term: Float[np.ndarray, "6"]) -> float:
 
 
 @compiled
+def _belonging(
+    delta: Float[np.ndarray, "peak"],
+    reach: Float[np.ndarray, "peak"],
+    n_lines: int,
+    hkl: Int[np.ndarray, "ref 3"],
+    index: Int[np.ndarray, "peak"],
+    terms: Float[np.ndarray, "param 6"],
+    slope: Float[np.ndarray, "peak"],
+    used: Bool[np.ndarray, "peak"],
+    design: Float[np.ndarray, "peak column"],
+) -> int:
+    """Write which lines lie within reach of their reflection, and those design rows; give their number."""
+    n_used = 0
+    for i in range(n_lines):
+        used[i] = abs(delta[i]) < reach[i]
+        if used[i]:
+            n_used += 1
+            design_row(hkl[index[i]], terms, design[i])
+            design[i, terms.shape[0]] = slope[i]
+    return n_used
+
+
+@compiled
 def grow(
     x: Float[np.ndarray, "cell param"],
     q2: Float[np.ndarray, "peak"],
@@ -72,14 +95,13 @@ def grow(
         grown: written: refined metric terms.
         indexed: written: lines that belong, 0 where the cell was given up.
     """
-    n_params = terms.shape[0]
+    n_params, size = terms.shape[0], q2.shape[0]
     n = n_params + 1
-    design, matrix, right, solution = np.zeros((64, 7)), np.empty((7, 7)), np.empty(7), np.empty(7)
-    form, lines, weight, delta = np.empty(6), np.empty(64), np.empty(64), np.empty(64)
-    used, index = np.zeros(64, np.bool_), np.zeros(64, np.int64)
+    design, matrix, right, solution = np.zeros((size, 7)), np.empty((7, 7)), np.empty(7), np.empty(7)
+    form, lines, delta = np.empty(6), np.empty(size), np.empty(size)
+    used, index = np.zeros(size, np.bool_), np.zeros(size, np.int64)
     predicted, hkl = np.empty(MAX_REFLECTIONS), np.empty((MAX_REFLECTIONS, 3), np.int64)
-    for i in range(q2.shape[0]):
-        weight[i] = 1.0 / (sigma[i] * sigma[i])
+    weight, reach = 1.0 / (sigma * sigma), window * sigma
     for cell in range(x.shape[0]):
         grown[cell] = x[cell]
         indexed[cell] = 0
@@ -90,15 +112,10 @@ def grow(
                 break
             for i in range(n_lines):
                 lines[i] = q2[i] - zero[cell] * slope[i]
-            count = reflections(form, domain, allowed, lines[n_lines - 1] + window * sigma[n_lines - 1], predicted, hkl)
+            q2_max = float(lines[n_lines - 1] + reach[n_lines - 1])
+            count = reflections(form, domain, allowed, q2_max, predicted, hkl)
             nearest(predicted, count, lines, n_lines, delta, index)
-            n_used = 0
-            for i in range(n_lines):
-                used[i] = abs(delta[i]) < window * sigma[i]
-                if used[i]:
-                    n_used += 1
-                    design_row(hkl[index[i]], terms, design[i])
-                    design[i, n_params] = slope[i]
+            n_used = _belonging(delta, reach, n_lines, hkl, index, terms, slope, used, design)
             if n_used <= n:
                 break
             linear.normal_equations(design, delta, weight, used, n_lines, n, matrix, right)

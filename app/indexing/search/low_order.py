@@ -89,7 +89,7 @@ def screen(
     """
     n_params = terms.shape[0]
     matrix, right, solution, form = np.empty((6, 6)), np.empty(6), np.empty(6), np.empty(6)
-    delta, index = np.empty(64), np.zeros(64, np.int64)
+    delta, index = np.empty(n_lines), np.zeros(n_lines, np.int64)
     predicted, hkl = np.empty(MAX_REFLECTIONS), np.empty((MAX_REFLECTIONS, 3), np.int64)
     q2_max = q2[n_lines - 1] + window[n_lines - 1]
     for t in range(lines.shape[0]):
