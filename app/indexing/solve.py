@@ -75,6 +75,7 @@ def solve(
     options: SolveOptions | None = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
+    rounds: Sequence[Sequence[Round]] = ROUNDS,
 ) -> SolveResult:
     """Index a list of lines.
 
@@ -83,6 +84,7 @@ def solve(
         options: what to search and for how long.
         on_progress: called after each lattice of each round.
         should_stop: asked every few milliseconds; True ends the search with the best so far.
+        rounds: what to try, one after another, until the answer is beyond doubt.
 
     Raises:
         InvalidInput: an unknown lattice, or fewer lines than a lattice has parameters.
@@ -91,7 +93,7 @@ def solve(
     unknown = sorted(set(options.lattices) - set(BRAVAIS))
     if unknown or not options.lattices:
         raise InvalidInput(f"lattices: found {unknown or 'none'}; choose from {', '.join(BRAVAIS)}")
-    return _Search(peaks, options, on_progress, should_stop).run()
+    return _Search(peaks, options, on_progress, should_stop, rounds).run()
 
 
 @dataclass
@@ -102,6 +104,7 @@ class _Search:
     options: SolveOptions
     on_progress: OnProgress | None
     should_stop: ShouldStop | None
+    rounds: Sequence[Sequence[Round]] = ROUNDS
     started: float = field(default_factory=time.monotonic)
     batches: list[Hypotheses] = field(default_factory=list)
     reports: list[SearchReport] = field(default_factory=list)
@@ -119,7 +122,7 @@ class _Search:
 
     def run(self) -> SolveResult:
         stopped = "complete"
-        for rounds in ROUNDS:
+        for rounds in self.rounds:
             self._run_round(rounds)
             self.best = self._ranked()
             if self._out_of_time():
