@@ -1,4 +1,4 @@
-"""Small dense linear systems in compiled code: at most seven unknowns, where a call of LAPACK costs more than the work."""
+"""Small dense linear systems in compiled code: at most seven unknowns, for which calling LAPACK would cost too much."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ SINGULAR = 1e-12
 
 
 @compiled
-def solve(matrix: Float[np.ndarray, "n n"], right: Float[np.ndarray, "n"], n: int, x: Float[np.ndarray, "n"]) -> bool:
+def solve(  # noqa: C901 - one compiled loop
+    matrix: Float[np.ndarray, "n n"], right: Float[np.ndarray, "n"], n: int, x: Float[np.ndarray, "n"]
+) -> bool:
     """Solve in place by Gauss elimination with partial pivoting; False where the matrix is singular."""
     for column in range(n):
         pivot = column
