@@ -96,10 +96,10 @@ def reflections(
             if discriminant < 0.0:
                 continue
             root = math.sqrt(discriminant)
-            l_to = int(math.floor((root - linear) / (2.0 * form[2]) + 1e-9))
+            l_to = math.floor((root - linear) / (2.0 * form[2]) + 1e-9)
             l_from = 0
             if domain[1] and (h > 0 or (domain[0] and k > 0)):
-                l_from = int(math.ceil((-root - linear) / (2.0 * form[2]) - 1e-9))
+                l_from = math.ceil((-root - linear) / (2.0 * form[2]) - 1e-9)
             if domain[3]:
                 l_to = min(l_to, k)
             if h == 0 and k == 0:

@@ -29,8 +29,6 @@ MISSED = 0.08
 """Assumed share of the first lines that a right cell leaves unexplained."""
 REJECTED = -1e9
 """Score of a candidate that is no possible cell."""
-
-
 QUICK = 40_000
 """Assignments of a lattice that a first look takes."""
 CHUNK = 10_000
@@ -58,7 +56,7 @@ class Assignments(NamedTuple):
 
 
 @compiled
-def screen(
+def screen(  # noqa: C901 - one compiled loop
     lines: Int[np.ndarray, "assignment param"],
     refs: Int[np.ndarray, "assignment param"],
     design: Float[np.ndarray, "ref param"],
