@@ -14,6 +14,8 @@ LABORATORY_ANG = 1.5406
 """Copper K-alpha1: the scale of errors where no wavelength is given."""
 WIDEST_Q_WAVELENGTH = 1.5
 """Largest q * wavelength (= 2 sin theta) of a pattern whose wavelength is not known: 2theta up to 97 degrees."""
+LEAST_SLOPE = 1e-3
+"""Smallest change of q^2 with 2theta, as a share of the largest: at 180 degrees it is 0, and no error is."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,12 @@ def observed_from(peaks: PeakList, *, max_peaks: int) -> Observed:
     Without a wavelength, errors are taken to grow along the pattern as they would at copper K-alpha (or at the shorter
     wavelength that reaches the last line), and no zero shift is fitted.
     """
-    q2 = np.asarray(peaks.q2_inv_ang2, dtype=np.float64)[:max_peaks]
+    # A copy of its own: compiled code is compiled anew for arrays that are strided or read-only.
+    q2 = np.array(peaks.q2_inv_ang2[:max_peaks], dtype=np.float64)
     known = peaks.wavelength_ang is not None
     wavelength = peaks.wavelength_ang or min(LABORATORY_ANG, WIDEST_Q_WAVELENGTH / float(np.sqrt(q2[-1])))
     slope = dq2_d_two_theta(q2_inv_ang2=q2, wavelength_ang=wavelength)
+    slope = np.maximum(slope, LEAST_SLOPE * slope.max())
     scale = np.ones_like(q2)
     if peaks.sigma_q2_inv_ang2 is not None:
         sigma_deg = np.asarray(peaks.sigma_q2_inv_ang2, dtype=np.float64)[:max_peaks] / slope
