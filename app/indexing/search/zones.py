@@ -9,7 +9,9 @@ Cryst. 2 (1969) 89). Monoclinic cells are the triclinic ones that turn out to ha
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -43,6 +45,24 @@ _ANGLE_LINES = 5
 _ANGLE_PLANES = np.array(((1, 1), (1, -1), (1, 2), (1, -2), (2, 1), (2, -1)))
 _FEWEST_OUTSIDE, _PARTNERS = 2, 15
 """A zone that leaves few lines, but so many, unexplained, is paired with so many zones made for them."""
+
+
+_NETS: Mapping[str, tuple[tuple[tuple[float, float, float], ...], ...]] = MappingProxyType(
+    {
+        "mP": (((1, 0, 0), (0, 1, 0), (0, 0, 1)),),
+        # h0l has even h only: a* is half of one of the three shortest rows of the zone that is seen.
+        "mC": (
+            ((0.25, 0, 0), (0, 1, 0), (0, 0, 0.5)),
+            ((0, 1, 0), (0.25, 0, 0), (0, 0, 0.5)),
+            ((0.25, 1, 1), (0.25, 0, 0), (-0.25, 0, -0.5)),
+        ),
+    }
+)
+"""Matrices that take a zone Q', Q'', R to the terms A, C, E of a monoclinic lattice."""
+_HEIGHT_POINTS = np.array(((0, 0), (1, 0), (0, 1), (1, -1), (1, 1)))
+"""The line that gives b* lies above or below one of these points h, l of its zone."""
+_SYMMETRIC = 0.01
+"""A triclinic cell within this of a symmetry is tried with it."""
 
 
 @compiled
@@ -297,7 +317,7 @@ class Zones:
         nets = np.concatenate([np.stack((a, c, r), axis=1) @ np.array(net) for net in _NETS[bravais]])
         h, l = _HEIGHT_POINTS.T  # noqa: E741
         points = nets @ np.array((h * h, l * l, h * l))
-        heights = first.q2[None, None, :_HEIGHT_LINES] - points[:, :, None]
+        heights = first.q2 - points[:, :, None]
         heights = np.concatenate([heights, heights / 4.0], axis=2)
         net, point, line = np.nonzero(heights > 0.9 / limits.max_length**2)
         x = np.column_stack([nets[net, 0], heights[net, point, line], nets[net, 1:]])
@@ -376,20 +396,3 @@ def _in_setting(bravais: str, forms: Float[np.ndarray, "cell 6"], most: int) -> 
     candidates = (one for form in forms[:most] for one in bravais_of(cell_from_form(form), tolerance=_SYMMETRIC))
     x = [x_from_cell(lattice, one.cell) for one in candidates if one.bravais == bravais]
     return np.array(x) if x else np.empty((0, lattice.n_params))
-
-
-_NETS = {
-    # Columns of the zone (Q', Q'', R) that become A, C and E.
-    "mP": (((1, 0, 0), (0, 1, 0), (0, 0, 1)),),
-    # h0l has even h only: a* is half of one of the three shortest rows of the zone that is seen.
-    "mC": (
-        ((0.25, 0, 0), (0, 1, 0), (0, 0, 0.5)),
-        ((0, 1, 0), (0.25, 0, 0), (0, 0, 0.5)),
-        ((0.25, 1, 1), (0.25, 0, 0), (-0.25, 0, -0.5)),
-    ),
-}
-_HEIGHT_LINES = 14
-_HEIGHT_POINTS = np.array(((0, 0), (1, 0), (0, 1), (1, -1), (1, 1)))
-"""The line that gives b* lies above or below one of these points h, l of its zone."""
-_SYMMETRIC = 0.01
-"""A triclinic cell within this of a symmetry is tried with it."""
