@@ -6,7 +6,7 @@ superlattices of the best ones are weighed beside them, because a smaller or lar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,18 +59,28 @@ class Found:
     volume: float
 
 
-def ranked(batches: Iterable[Hypotheses], observed: Observed, *, count: int) -> tuple[Found, ...]:
+Wanted = Callable[[Found], bool]
+
+
+def _any(_: Found) -> bool:
+    return True
+
+
+def ranked(
+    batches: Iterable[Hypotheses], observed: Observed, *, count: int, wanted: Wanted = _any
+) -> tuple[Found, ...]:
     """Rank the cells of all batches, one for each lattice, by their evidence with systematic absences.
 
     Args:
         batches: weighed on the same lines.
         observed: these lines.
         count: families wanted.
+        wanted: which cells may stand for their lattice.
     """
     flat = [(batch, i) for batch in batches for i in range(len(batch))]
     flat.sort(key=lambda one: -one[0].log_odds[one[1]])
-    found = [_found(batch, i, observed) for batch, i in flat[:POOL]]
-    return families(found, count=count)
+    found = (_found(batch, i, observed) for batch, i in flat[:POOL])
+    return families([one for one in found if wanted(one)], count=count)
 
 
 def families(found: Sequence[Found], *, count: int) -> tuple[Found, ...]:
@@ -84,14 +94,20 @@ def families(found: Sequence[Found], *, count: int) -> tuple[Found, ...]:
     return tuple(kept)
 
 
-def with_relatives(found: Sequence[Found], observed: Observed, limits: Limits, *, count: int) -> tuple[Found, ...]:
-    """Weigh the higher symmetries, the sublattices and the superlattices of the best; again while the best changes."""
+def with_relatives(
+    found: Sequence[Found], observed: Observed, limits: Limits, *, count: int, wanted: Wanted = _any
+) -> tuple[Found, ...]:
+    """Weigh the higher symmetries, the sublattices and the superlattices of the best; again while the best changes.
+
+    A relative that is not ``wanted`` takes no place, so that it cannot push out its twin in another reading.
+    """
     families_so_far = tuple(found[:count])
     for _ in range(GENERATIONS):
         if not families_so_far:
             break
         best = families_so_far[0]
-        families_so_far = families([*families_so_far, *_relatives(best, observed, limits)], count=count)
+        relatives = [one for one in _relatives(best, observed, limits) if wanted(one)]
+        families_so_far = families([*families_so_far, *relatives], count=count)
         if families_so_far[0] is best:
             break
     return families_so_far

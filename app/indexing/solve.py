@@ -13,8 +13,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from app.crystallography.lattice import LATTICES
+from app.crystallography.metric import cell_from_x
 from app.errors import InvalidInput
+from app.indexing.peaks import MIN_LINES
 from app.indexing.problem import (
     BRAVAIS,
     OnProgress,
@@ -22,16 +26,17 @@ from app.indexing.problem import (
     Progress,
     SearchReport,
     ShouldStop,
+    Solution,
     SolveOptions,
     SolveResult,
 )
-from app.indexing.ranking import Found, families, ranked, with_relatives
+from app.indexing.ranking import Found, families, in_convention, ranked, with_relatives
 from app.indexing.search.cells import Limits
 from app.indexing.search.generator import Effort, Generator
 from app.indexing.search.hypotheses import Hypotheses, grown_and_weighed
 from app.indexing.search.low_order import LowOrder
 from app.indexing.search.observed import observed_from
-from app.indexing.solution import solutions_from
+from app.indexing.solution import n_unindexed, solutions_from
 
 LEAST_VOLUME_ANG3 = 8.0
 """Smallest primitive volume: an atom needs as much."""
@@ -44,6 +49,10 @@ TEMPERATURE = 3.0
 """Evidence is divided by this before it becomes a probability: the lines know less than they seem to."""
 PRIOR_SHARE = 0.2
 """The zero shift's standard deviation, as a share of the largest that is looked for."""
+FAMILIES = 20
+"""Families that are compared at least."""
+COUNTED_LINES = 20
+"""Lines among which unindexed ones count as impurities."""
 NO_SHIFT_DEG = 1e-5
 """Standard deviation of a zero shift that is not looked for."""
 
@@ -87,13 +96,22 @@ def solve(
         rounds: what to try, one after another, until the answer is beyond doubt.
 
     Raises:
-        InvalidInput: an unknown lattice, or fewer lines than a lattice has parameters.
+        InvalidInput: an unknown lattice, fewer than six lines, or lines that are no positions or not in order.
     """
     options = options or SolveOptions()
     unknown = sorted(set(options.lattices) - set(BRAVAIS))
     if unknown or not options.lattices:
         raise InvalidInput(f"lattices: found {unknown or 'none'}; choose from {', '.join(BRAVAIS)}")
+    _check_lines(peaks)
     return _Search(peaks, options, on_progress, should_stop, rounds).run()
+
+
+def _check_lines(peaks: PeakList) -> None:
+    q2 = np.asarray(peaks.q2_inv_ang2, dtype=float)
+    if len(q2) < MIN_LINES:
+        raise InvalidInput(f"q2_inv_ang2: found {len(q2)} lines; at least {MIN_LINES} are needed")
+    if not (np.all(np.isfinite(q2)) and q2[0] > 0 and np.all(np.diff(q2) >= 0)):
+        raise InvalidInput("q2_inv_ang2: expected positive, finite values in ascending order")
 
 
 @dataclass
@@ -109,13 +127,16 @@ class _Search:
     batches: list[Hypotheses] = field(default_factory=list)
     reports: list[SearchReport] = field(default_factory=list)
     best: tuple[Found, ...] = ()
+    done: set[str] = field(default_factory=set)
     cancelled: bool = False
 
     def __post_init__(self) -> None:
         self.observed = observed_from(self.peaks, max_peaks=self.options.max_peaks)
         options = self.options
         volume = options.max_volume_ang3 or UNBOUNDED_VOLUME_ANG3
-        self.limits = Limits(options.min_length_ang, options.max_length_ang, LEAST_VOLUME_ANG3, volume)
+        # Floats, because compiled code is compiled anew for whole numbers.
+        bounds = (options.min_length_ang, options.max_length_ang, LEAST_VOLUME_ANG3, volume)
+        self.limits = Limits(*(float(bound) for bound in bounds))
         shift = options.zero_shift_deg if self.peaks.wavelength_ang is not None else 0.0
         self.max_shift = shift
         self.zero_sigma = max(PRIOR_SHARE * shift, NO_SHIFT_DEG)
@@ -138,13 +159,16 @@ class _Search:
             running: dict[Future[tuple[Hypotheses, SearchReport]], str] = {
                 pool.submit(self._search, one, bravais, shift): bravais for one, bravais, shift in self._tasks(rounds)
             }
-            left = list(running.values())
+            left, spent = list(running.values()), sum(report.n_candidates for report in self.reports)
             for done in as_completed(running):
-                batch, report = done.result()
                 left.remove(running[done])
-                self.batches.append(batch)
-                self.reports.append(report)
-                self._tell(left)
+                spent += done.result()[1].n_candidates
+                self.done |= {running[done]} - set(left)
+                self._tell(spent)
+            # Threads finish in any order: the answer must not depend on it.
+            for one in running:
+                self.batches.append(one.result()[0])
+                self.reports.append(one.result()[1])
 
     def _tasks(self, rounds: Sequence[Round]) -> Iterator[tuple[Round, str, float]]:
         """The longest first, so that no core waits long for the last."""
@@ -174,26 +198,30 @@ class _Search:
 
     def _ranked(self) -> tuple[Found, ...]:
         """Rank what is known, and the relatives of the best with it."""
-        count = self.options.max_solutions
-        # Threads finish in any order: the ranking must not depend on it.
-        self.batches.sort(key=lambda batch: (BRAVAIS.index(batch.bravais), batch.generator))
-        found = families((*self.best, *ranked(self.batches, self.observed, count=count)), count=count)
-        self.batches = []
-        found = self._within_options(found)
-        if self._out_of_time():
-            return found
-        return self._within_options(with_relatives(found, self.observed, self.limits, count=count))
-
-    def _within_options(self, found: Sequence[Found]) -> tuple[Found, ...]:
-        allowed = self.options.max_impurities
-        n_lines = len(self.observed.q2)
-        return tuple(
-            one
-            for one in found
-            if one.bravais in self.options.lattices
-            and abs(one.zero_shift_deg) <= max(self.max_shift, NO_SHIFT_DEG)
-            and (allowed is None or n_lines - one.n_indexed <= allowed)
+        # A short answer is cut from a long ranking, which alone tells how sure the first cell is.
+        count = max(self.options.max_solutions, FAMILIES)
+        found = families(
+            (*self.best, *ranked(self.batches, self.observed, count=count, wanted=self._is_wanted)), count=count
         )
+        self.batches = []
+        if not self._out_of_time():
+            found = with_relatives(found, self.observed, self.limits, count=count, wanted=self._is_wanted)
+        return tuple(one for one in found if self._is_within_bounds(one))
+
+    def _is_wanted(self, found: Found) -> bool:
+        allowed, lines = self.options.max_impurities, self.observed.shifted(found.zero_shift_deg).q2
+        return (
+            found.bravais in self.options.lattices
+            and abs(found.zero_shift_deg) <= max(self.max_shift, NO_SHIFT_DEG)
+            # At small angles a wide shift would take lines past each other and past 0.
+            and bool(lines[0] > 0 and np.all(np.diff(lines) >= 0))
+            and (allowed is None or n_unindexed(found, self.observed, first=COUNTED_LINES) <= allowed)
+        )
+
+    def _is_within_bounds(self, found: Found) -> bool:
+        """The search keeps the bounds in the setting that it comes upon; the answer is in the conventional one."""
+        lengths = cell_from_x(LATTICES[found.bravais], in_convention(found).x).constants[:3]
+        return self.limits.min_length <= min(lengths) and max(lengths) <= self.limits.max_length
 
     def _certain(self) -> bool:
         if not self.best or self.best[0].log_odds < SURE_LOG_ODDS:
@@ -205,21 +233,34 @@ class _Search:
             self.cancelled = True
         return self.cancelled or time.monotonic() - self.started > self.options.max_seconds
 
-    def _tell(self, left: Sequence[str]) -> None:
+    def _solutions(self, count: int) -> tuple[Solution, ...]:
+        return solutions_from(
+            self.best[:count],
+            self.observed,
+            self.peaks.wavelength_ang,
+            temperature=TEMPERATURE,
+            zero_sigma_deg=self.zero_sigma,
+        )
+
+    def _confidence(self) -> float:
+        """The first family's share of the posterior, in which chance, of log-odds 0, has one, too."""
+        log_odds = np.array([0.0, *(one.log_odds for one in self.best)]) / TEMPERATURE
+        share = np.exp(log_odds - log_odds.max())
+        return float(share[1] / share.sum()) if self.best else 0.0
+
+    def _tell(self, spent: int) -> None:
         if self.on_progress is None:
             return
-        done = tuple(bravais for bravais in self.options.lattices if bravais not in left)
-        best = solutions_from(self.best[:1], self.observed, self.peaks.wavelength_ang, temperature=TEMPERATURE)
-        spent = sum(report.n_candidates for report in self.reports)
+        done = tuple(bravais for bravais in self.options.lattices if bravais in self.done)
+        best = self._solutions(1)
         seconds = time.monotonic() - self.started
         self.on_progress(Progress(done, self.options.lattices, spent, seconds, best[0] if best else None))
 
     def _result(self, stopped: str) -> SolveResult:
-        solutions = solutions_from(self.best, self.observed, self.peaks.wavelength_ang, temperature=TEMPERATURE)
         return SolveResult(
-            solutions=solutions,
+            solutions=self._solutions(self.options.max_solutions),
             stopped=stopped,
-            confidence=solutions[0].weight if solutions else 0.0,
+            confidence=self._confidence(),
             searches=tuple(self.reports),
             n_candidates=sum(report.n_candidates for report in self.reports),
             seconds=time.monotonic() - self.started,
