@@ -63,7 +63,8 @@ class Exhaustive:
     """The generator.
 
     Its proposal is complete when every cell within the limits was looked at that predicts at most ``per_line``
-    reflections for each of the first 20 lines and has, within the window, all but ``max_impurities`` of them.
+    reflections for each of the first 20 lines and has, within the window, all but ``max_impurities`` of them. Lines
+    that a single row or zone explains fix no cell, and none is proposed for them.
 
     Attributes:
         window_deg: a line may be so far from its reflection, degrees of 2theta; a zero shift counts.
