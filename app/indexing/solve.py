@@ -35,7 +35,7 @@ from app.indexing.search.cells import Limits
 from app.indexing.search.generator import Effort, Generator
 from app.indexing.search.hypotheses import Hypotheses, grown_and_weighed
 from app.indexing.search.low_order import LowOrder
-from app.indexing.search.observed import observed_from
+from app.indexing.search.observed import Observed, observed_from
 from app.indexing.solution import n_unindexed, solutions_from
 
 LEAST_VOLUME_ANG3 = 8.0
@@ -72,7 +72,8 @@ class Round:
     shifts: tuple[float, ...] = (0.0,)
 
 
-ROUNDS: tuple[tuple[Round, ...], ...] = (
+Rounds = Sequence[Sequence[Round]]
+ROUNDS: Rounds = (
     (Round(LowOrder()),),
     (Round(LowOrder(), level=1), Round(LowOrder(), shifts=(-0.7, 0.7))),
 )
@@ -84,7 +85,7 @@ def solve(
     options: SolveOptions | None = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
-    rounds: Sequence[Sequence[Round]] = ROUNDS,
+    rounds: Rounds = ROUNDS,
 ) -> SolveResult:
     """Index a list of lines.
 
@@ -99,11 +100,26 @@ def solve(
         InvalidInput: an unknown lattice, fewer than six lines, or lines that are no positions or not in order.
     """
     options = options or SolveOptions()
+    _check(peaks, options)
+    return _Search(peaks, options, on_progress, should_stop, rounds).run()
+
+
+def search_bounds(peaks: PeakList, options: SolveOptions) -> tuple[Observed, Limits, float]:
+    """Give the lines as the search takes them, the bounds on cells, and the zero shift's expected size in degrees.
+
+    Raises:
+        InvalidInput: as `solve`.
+    """
+    _check(peaks, options)
+    search = _Search(peaks, options, None, None)
+    return search.observed, search.limits, search.zero_sigma
+
+
+def _check(peaks: PeakList, options: SolveOptions) -> None:
     unknown = sorted(set(options.lattices) - set(BRAVAIS))
     if unknown or not options.lattices:
         raise InvalidInput(f"lattices: found {unknown or 'none'}; choose from {', '.join(BRAVAIS)}")
     _check_lines(peaks)
-    return _Search(peaks, options, on_progress, should_stop, rounds).run()
 
 
 def _check_lines(peaks: PeakList) -> None:
@@ -122,7 +138,7 @@ class _Search:
     options: SolveOptions
     on_progress: OnProgress | None
     should_stop: ShouldStop | None
-    rounds: Sequence[Sequence[Round]] = ROUNDS
+    rounds: Rounds = ROUNDS
     started: float = field(default_factory=time.monotonic)
     batches: list[Hypotheses] = field(default_factory=list)
     reports: list[SearchReport] = field(default_factory=list)
