@@ -71,10 +71,11 @@ def grown_and_weighed(
     """
     row = row_of(bravais)
     n_lines = len(observed.q2)
-    stages = np.array([min(stage, n_lines) for stage in STAGES])
+    beyond = (n_lines, n_lines) if n_lines > STAGES[-1] else ()
+    stages = np.array([*(min(stage, n_lines) for stage in STAGES), *beyond])
     grown, zero, indexed = np.empty_like(x), np.full(len(x), zero_start_deg), np.empty(len(x), np.int64)
     sigma = LINE_SIGMA_DEG * observed.per_degree
-    q2, per_degree, slope = observed.q2, observed.per_degree, observed.slope
+    q2, slope = observed.q2, observed.slope
     grow(x, q2, slope, sigma, stages, GROWTH_WINDOW, zero_sigma_deg, *row, limits, grown, zero, indexed)
     enough = indexed >= max(x.shape[1] + 2, n_lines // 2)
     return weighed(bravais, grown[enough], zero[enough], observed, limits, generator, keep, zero_sigma_deg)
