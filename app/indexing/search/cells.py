@@ -115,6 +115,21 @@ def reflections(
 
 
 @compiled
+def _share(
+    q2: Float[np.ndarray, "ref"],
+    lines: Float[np.ndarray, "peak"],
+    giver: int,
+    taker: int,
+    delta: Float[np.ndarray, "peak"],
+    index: Int[np.ndarray, "peak"],
+) -> None:
+    """Give a line the reflection of its neighbour where that is nearer than its own."""
+    difference = lines[taker] - q2[index[giver]]
+    if delta[giver] != np.inf and abs(difference) < abs(delta[taker]):
+        delta[taker], index[taker] = difference, index[giver]
+
+
+@compiled
 def nearest(
     q2: Float[np.ndarray, "ref"],
     count: int,
@@ -123,13 +138,14 @@ def nearest(
     delta: Float[np.ndarray, "peak"],
     index: Int[np.ndarray, "peak"],
 ) -> None:
-    """For each of the first lines write the nearest reflection's index, and line - reflection.
+    """For each of the first lines, ascending, write the nearest reflection's index, and line - reflection.
 
-    Walks the reflections once and drops each into its interval between the sorted lines; lines below and above it are
-    the only ones it can be nearest to, because a line that no reflection borders keeps ``delta = inf``: none is near.
+    Walks the reflections, in any order, once and drops each into its interval between the lines, which have it as a
+    neighbour. A line with no reflection between it and the next line shares the nearest one of that line. Without any
+    reflection ``delta`` is infinite and ``index`` 0.
     """
     for i in range(n_lines):
-        delta[i] = np.inf
+        delta[i], index[i] = np.inf, 0
     for ref in range(count):
         low, high = 0, n_lines
         while low < high:
@@ -142,6 +158,11 @@ def nearest(
             delta[low], index[low] = lines[low] - q2[ref], ref
         if low > 0 and q2[ref] - lines[low - 1] < abs(delta[low - 1]):
             delta[low - 1], index[low - 1] = lines[low - 1] - q2[ref], ref
+    if count > 0:
+        for i in range(1, n_lines):
+            _share(q2, lines, i - 1, i, delta, index)
+        for i in range(n_lines - 1, 0, -1):
+            _share(q2, lines, i, i - 1, delta, index)
 
 
 @compiled
