@@ -198,12 +198,21 @@ def _refit(x: Tensor, index: Tensor, kept: Tensor, data: _Data, least_pivot: flo
     weighted = [weight * column for column in columns]
     normal = [[ops.sum(w * column, axis=1) for column in columns[: p + 1]] for p, w in enumerate(weighted)]
     right = [ops.sum(w * residual, axis=1) for w in weighted]
-    change, solved = _cholesky_solve(normal, right, least_pivot)
+    change, solved = cholesky_solve(normal, right, least_pivot)
     return ops.where(solved[:, None], x + change, x), solved
 
 
-def _cholesky_solve(matrix: list[list[Tensor]], right: list[Tensor], least_pivot: float) -> tuple[Tensor, Tensor]:
-    """Solve all systems at once; the loops unroll into elementwise operations on (cell,)."""
+def cholesky_solve(matrix: list[list[Tensor]], right: list[Tensor], least_pivot: float) -> tuple[Tensor, Tensor]:
+    """Solve all systems at once; the loops unroll into elementwise operations on the shape of the elements.
+
+    Args:
+        matrix: lower triangle of each, elements of any one shape.
+        right: right-hand sides.
+        least_pivot: a system with a smaller pivot, relative to its diagonal, is not solved.
+
+    Returns:
+        The solutions, stacked along a new last axis (0 where there is none), and which systems are solved.
+    """
     n = len(right)
     factor: list[list[Tensor]] = [[None] * n for _ in range(n)]
     y: list[Tensor] = []
@@ -219,7 +228,7 @@ def _cholesky_solve(matrix: list[list[Tensor]], right: list[Tensor], least_pivot
     z: list[Tensor] = [None] * n
     for i in reversed(range(n)):
         z[i] = (y[i] - sum(factor[k][i] * z[k] for k in range(i + 1, n))) / factor[i][i]
-    return ops.stack([ops.where(solved, value, 0.0) for value in z], axis=1), solved
+    return ops.stack([ops.where(solved, value, 0.0) for value in z], axis=-1), solved
 
 
 def _step(chains: _Chains, step: Tensor, walk: _Walk, data: _Data, options: McmcOptions) -> _Chains:
@@ -258,6 +267,11 @@ _COMPILERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 )
 
 
+def compiled_by_back_end(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function of tensors with XLA through the back end that Keras runs on."""
+    return _COMPILERS[keras.backend.backend()](function)
+
+
 Shapes = tuple[tuple[int, ...], ...]
 """Of x, the lines and the design; one compiled function for each, lest the back end warn that it compiles again."""
 
@@ -270,7 +284,7 @@ def _starter(options: McmcOptions, shapes: Shapes) -> Callable[[Tensor, _Data], 
         score = _score(x, observed, calculated, nearest, data, options)
         return _Chains(x, nearest, second, score, x, score)
 
-    return _COMPILERS[keras.backend.backend()](start)
+    return compiled_by_back_end(start)
 
 
 @lru_cache(maxsize=64)
@@ -281,7 +295,7 @@ def _walker(options: McmcOptions, shapes: Shapes) -> Callable[[_Chains, _Walk, _
 
         return _Chains(*ops.fori_loop(walk.first, walk.stop, body, tuple(chains)))
 
-    return _COMPILERS[keras.backend.backend()](walk_on)
+    return compiled_by_back_end(walk_on)
 
 
 def _compiled_in(options: McmcOptions) -> McmcOptions:

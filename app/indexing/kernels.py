@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,9 +26,16 @@ def _cpu(n_threads: int | None) -> Kernel:
     return module.NumbaKernel() if n_threads is None else module.NumbaKernel(n_threads)
 
 
+def choose_back_end() -> None:
+    """Let Keras run on JAX where TensorFlow is not installed and nobody has chosen; before Keras is imported."""
+    if find_spec("tensorflow") is None and find_spec("jax") is not None:
+        os.environ.setdefault("KERAS_BACKEND", "jax")
+
+
 def _gpu(n_threads: int | None) -> Kernel:
     if not gpu_ready():
         raise InvalidInput("The device 'gpu' was asked for and this machine has none; ask for 'auto' or 'cpu'.")
+    choose_back_end()
     return import_module("app.indexing.kernel_keras").KerasKernel()
 
 
