@@ -50,7 +50,7 @@ def solve_case(case: Case, solve: Solve, options: SolveOptions, *, rule: str = "
         wall, cpu = now().since(start)
         return Outcome(case.id, case.bravais, wall_s=wall, cpu_s=cpu, problem=f"{type(error).__name__}: {error}")
     wall, cpu = now().since(start)
-    outcome = judge(case, [_found(solution) for solution in result.solutions], rule=rule)
+    outcome = judge(case, [found_in(solution) for solution in result.solutions], rule=rule)
     return replace(
         outcome,
         wall_s=wall,
@@ -83,7 +83,8 @@ def _in_worker(case: Case, *, solver: str, options: SolveOptions, rule: str) -> 
     return solve_case(case, load_solver(solver), options, rule=rule)
 
 
-def _found(solution: Solution) -> Found:
+def found_in(solution: Solution) -> Found:
+    """Give what `judge` needs of one of the solver's solutions."""
     return Found(
         bravais=solution.bravais,
         niggli=tuple(float(value) for value in solution.niggli.constants),
