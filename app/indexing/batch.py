@@ -100,6 +100,12 @@ class Finishers:
         wait([self.submit(cube, options, None, follow_up=False) for _ in range(2 * self.n_processes)])
 
 
+@cache
+def kept_finishers() -> Finishers:
+    """Give processes that live as long as this one."""
+    return Finishers()
+
+
 def solve_many(
     peaks: Sequence[PeakList],
     options: SolveOptions | Sequence[SolveOptions] | None = None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -36,6 +37,19 @@ class Solve(Protocol):
     ) -> SolveResult: ...
 
 
+class SolveMany(Protocol):
+    """`app.indexing.batch.solve_many` with its device and processes chosen."""
+
+    def __call__(
+        self,
+        peaks: Sequence[PeakList],
+        options: Sequence[SolveOptions],
+        *,
+        on_done: Callable[[int, SolveResult | Exception], None],
+        should_stop: ShouldStop,
+    ) -> object: ...
+
+
 def payload(question: Question) -> bytes:
     """Write one question for `run`."""
     return _bytes(question_content(question))
@@ -57,8 +71,11 @@ def run(payload: bytes, report: Report, cancelled: ShouldStop) -> bytes:
 
 
 def run_batch(payload: bytes, report: Report, cancelled: ShouldStop) -> bytes:
-    """Solve patterns one after another; the answers keep their order, and an error stays in its place."""
+    """Solve patterns, together where there is a GPU; the answers keep their order, and an error stays in its place."""
     entries = orjson.loads(payload)
+    together = _solve_many(entries)
+    if together is not None:
+        return _bytes({"answers": _together(entries, together, report, cancelled)})
     answers: list[dict[str, Any]] = []
     for index, entry in enumerate(entries):
         if cancelled():
@@ -66,6 +83,37 @@ def run_batch(payload: bytes, report: Report, cancelled: ShouldStop) -> bytes:
         answers.append(_in_place(entry, _BatchReport(report, index, len(entries)), cancelled))
         report(_bytes({"patterns_done": index + 1, "patterns": len(entries), "current": None}))
     return _bytes({"answers": answers})
+
+
+def _together(
+    entries: Sequence[Mapping[str, Any]], solve_many: SolveMany, report: Report, cancelled: ShouldStop
+) -> list[dict[str, Any]]:
+    answers: list[dict[str, Any]] = [{"result": None, "error": entry.get("refused")} for entry in entries]
+    places = [index for index, entry in enumerate(entries) if "question" in entry]
+    questions = [question_from_content(entries[index]["question"]) for index in places]
+    done = len(entries) - len(places)
+
+    def on_done(number: int, answer: SolveResult | Exception) -> None:
+        nonlocal done
+        done += 1
+        answers[places[number]] = _content_of(questions[number], answer)
+        report(_bytes({"patterns_done": done, "patterns": len(entries), "current": None}))
+
+    options = [question.options for question in questions]
+    solve_many([question.peaks for question in questions], options, on_done=on_done, should_stop=cancelled)
+    return answers
+
+
+def _content_of(question: Question, answer: SolveResult | Exception) -> dict[str, Any]:
+    """One answer of a batch: ``result`` or ``error``, the other is None."""
+    if isinstance(answer, SolveResult):
+        answer = replace(answer, warnings=(*question.warnings, *answer.warnings))
+        content = result_content(answer, wavelength_ang=question.peaks.wavelength_ang, name=question.name)
+        return {"result": content, "error": None}
+    if not isinstance(answer, AppError):
+        _log.error("a pattern of a batch failed", exc_info=answer)
+        answer = AppError("the solver failed on this pattern")
+    return {"result": None, "error": error_content(answer)}
 
 
 def answered(question: Question, report: Report, cancelled: ShouldStop) -> dict[str, Any]:
@@ -130,6 +178,17 @@ def _solve() -> Solve:
     from app.indexing.solve import solve
 
     return solve
+
+
+def _solve_many(entries: Sequence[Mapping[str, Any]]) -> SolveMany | None:
+    """The solver of many patterns at once, where there is a GPU and no pattern is to stay away from it."""
+    devices = {entry["question"]["options"].get("device") for entry in entries if "question" in entry}
+    if not devices or "cpu" in devices:
+        return None
+    from app.indexing.batch import device_search, kept_finishers, solve_many
+
+    search = device_search("auto")
+    return partial(solve_many, search=search, finishers=kept_finishers()) if search is not None else None
 
 
 def _bytes(content: Any) -> bytes:

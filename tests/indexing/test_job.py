@@ -157,3 +157,29 @@ def test_a_worker_warms_up_by_solving(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "_solve", lambda: remembering)
     job.warm_up()
     assert len(asked) == 1
+
+
+def test_a_batch_goes_to_the_gpu_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    def solve_many(peaks: Any, options: Any, *, on_done: Any, should_stop: Any) -> None:
+        for number in reversed(range(len(peaks))):
+            on_done(number, ZeroDivisionError() if number == 1 else fakes.solve(peaks[number], options[number]))
+
+    monkeypatch.setattr(job, "_solve_many", lambda entries: solve_many)
+    questions = [replace(ask(CUBE, {}, name=name), warnings=(name,)) for name in ("a", "b", "c")]
+    refused = job.error_content(InvalidInput("too few lines"))
+    progress: list[bytes] = []
+    payload = job.batch_payload([questions[0], refused, *questions[1:]])
+    answers = json.loads(job.run_batch(payload, progress.append, never))["answers"]
+    assert answers[1]["error"]["detail"] == "too few lines"
+    assert answers[2]["error"]["detail"] == "the solver failed on this pattern"
+    assert [answers[index]["result"]["name"] for index in (0, 3)] == ["a", "c"]
+    assert answers[3]["result"]["warnings"][0] == "c"
+    assert [json.loads(one)["patterns_done"] for one in progress] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "gpu"])
+def test_patterns_are_solved_one_by_one_without_a_gpu(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.indexing.batch.gpu_ready", lambda: False)
+    payload = job.batch_payload([ask(CUBE, {"device": device})] * 2)
+    answers = json.loads(job.run_batch(payload, lambda _: None, never))["answers"]
+    assert [one["result"]["device"] for one in answers] == ["cpu", "cpu"]
