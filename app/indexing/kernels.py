@@ -26,8 +26,17 @@ def _cpu(n_threads: int | None) -> Kernel:
     return module.NumbaKernel() if n_threads is None else module.NumbaKernel(n_threads)
 
 
+_SHARED_MEMORY = MappingProxyType({"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
+"""Take of the GPU's memory what is needed: there may be several workers."""
+
+
 def choose_back_end() -> None:
-    """Let Keras run on JAX where TensorFlow is not installed and nobody has chosen; before Keras is imported."""
+    """Prepare the environment before Keras is imported; what is set there already stays.
+
+    Keras runs on JAX where TensorFlow is not installed, and no back end takes all of the GPU's memory at once.
+    """
+    for name, value in _SHARED_MEMORY.items():
+        os.environ.setdefault(name, value)
     if find_spec("tensorflow") is None and find_spec("jax") is not None:
         os.environ.setdefault("KERAS_BACKEND", "jax")
 

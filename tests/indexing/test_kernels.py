@@ -31,6 +31,20 @@ def test_an_unknown_device_is_refused() -> None:
         kernels.kernel_for("tpu")
 
 
+@pytest.mark.parametrize(
+    ("installed", "chosen", "back_end"),
+    [({"jax"}, {}, "jax"), ({"jax", "tensorflow"}, {}, None), ({"jax"}, {"KERAS_BACKEND": "torch"}, "torch")],
+)
+def test_keras_runs_on_what_is_installed(
+    installed: set[str], chosen: dict[str, str], back_end: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setattr(kernels.os, "environ", chosen)
+    kernels.choose_back_end()
+    assert chosen.get("KERAS_BACKEND") == back_end
+    assert chosen["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+
+
 def test_choosing_imports_no_framework() -> None:
     code = "import sys, app.indexing.kernels as k; k.gpu_ready(); sys.exit(bool({'keras', 'numba'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
