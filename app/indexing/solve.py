@@ -32,10 +32,13 @@ from app.indexing.problem import (
 )
 from app.indexing.ranking import Found, families, in_convention, ranked, with_relatives
 from app.indexing.search.cells import Limits
+from app.indexing.search.exhaustive import Exhaustive
 from app.indexing.search.generator import Effort, Generator
 from app.indexing.search.hypotheses import Hypotheses, grown_and_weighed
 from app.indexing.search.low_order import LowOrder
 from app.indexing.search.observed import Observed, observed_from
+from app.indexing.search.volume import ByVolume
+from app.indexing.search.zones import Zones
 from app.indexing.solution import n_unindexed, solutions_from
 
 LEAST_VOLUME_ANG3 = 8.0
@@ -65,17 +68,36 @@ class Round:
         generator: what proposes.
         level: effort, see `Effort`.
         shifts: zero shifts to take off the lines beforehand, as shares of the largest that is looked for.
+        impurities: lines that an exhaustive search may leave unexplained.
+        systems: lattice systems to search; None takes all that the generator knows.
+        last_resort: for patterns where no cell is convincing so far.
     """
 
     generator: Generator
     level: int = 0
     shifts: tuple[float, ...] = (0.0,)
+    impurities: int = 0
+    systems: frozenset[str] | None = None
+    last_resort: bool = False
 
+    def covers(self, bravais: str) -> bool:
+        """Tell whether the round searches this lattice."""
+        system = LATTICES[bravais].system
+        return bravais in self.generator.lattices and (self.systems is None or system in self.systems)
+
+
+ORTHOGONAL = frozenset({"cubic", "tetragonal", "hexagonal", "rhombohedral", "orthorhombic"})
+OBLIQUE = frozenset({"monoclinic", "triclinic"})
 
 Rounds = Sequence[Sequence[Round]]
 ROUNDS: Rounds = (
-    (Round(LowOrder()),),
-    (Round(LowOrder(), level=1), Round(LowOrder(), shifts=(-0.7, 0.7))),
+    (Round(LowOrder()), Round(Exhaustive(), systems=ORTHOGONAL)),
+    (Round(Zones()), Round(LowOrder(), level=1), Round(LowOrder(), shifts=(-0.7, 0.7))),
+    (
+        Round(Exhaustive(), impurities=1, systems=ORTHOGONAL, last_resort=True),
+        Round(Zones(), shifts=(-0.7, 0.7), last_resort=True),
+        Round(ByVolume(), systems=OBLIQUE, last_resort=True),
+    ),
 )
 """What is tried, one after another, until the answer is beyond doubt."""
 
@@ -160,6 +182,8 @@ class _Search:
     def run(self) -> SolveResult:
         stopped = "complete"
         for rounds in self.rounds:
+            if self._convincing() and all(one.last_resort for one in rounds):
+                break
             self._run_round(rounds)
             self.best = self._ranked()
             if self._out_of_time():
@@ -192,12 +216,17 @@ class _Search:
         for bravais in by_size:
             for one in rounds:
                 for share in one.shifts:
-                    if bravais in one.generator.lattices and (share == 0.0 or self.max_shift > 0.0):
+                    if one.covers(bravais) and (share == 0.0 or self.max_shift > 0.0):
                         yield one, bravais, share * self.max_shift
 
     def _search(self, one: Round, bravais: str, shift: float) -> tuple[Hypotheses, SearchReport]:
         started = time.monotonic()
-        effort = Effort(level=one.level, seed=self.options.seed, stop=self._out_of_time)
+        effort = Effort(
+            level=one.level,
+            max_impurities=one.impurities,
+            seed=self.options.seed,
+            stop=self._out_of_time,
+        )
         proposal = one.generator.propose(bravais, self.observed.shifted(shift), self.limits, effort)
         found = grown_and_weighed(
             bravais,
@@ -239,8 +268,11 @@ class _Search:
         lengths = cell_from_x(LATTICES[found.bravais], in_convention(found).x).constants[:3]
         return self.limits.min_length <= min(lengths) and max(lengths) <= self.limits.max_length
 
+    def _convincing(self) -> bool:
+        return bool(self.best) and self.best[0].log_odds >= SURE_LOG_ODDS
+
     def _certain(self) -> bool:
-        if not self.best or self.best[0].log_odds < SURE_LOG_ODDS:
+        if not self._convincing():
             return False
         return len(self.best) == 1 or self.best[0].log_odds - self.best[1].log_odds > SURE_GAP
 

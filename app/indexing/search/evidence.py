@@ -2,11 +2,11 @@
 
 The lines are taken as a Poisson process along q^2. Under chance its intensity is that of the observed lines. Under a
 cell, each group of predicted lines that cannot be resolved shows up with an unknown probability (marginalized: a
-beta-binomial), where it does the line lies at one of them with a normal error of unknown size (marginalized over a grid,
-equal weights in its logarithm), and impurity lines come at a small share of the chance intensity. The metric terms and
-the zero shift are marginalized by Laplace's method (MacKay, Information Theory, Inference and Learning Algorithms,
-ch. 28) with lengths uniform in their logarithm and angles uniform in their cosine, which makes every parameter pay for
-its freedom: a cell with fewer parameters, fewer absent lines and fewer lines in all wins unless the fit says otherwise.
+beta-binomial), where it does the line lies at one of them with a normal error of unknown size (marginalized over a
+grid, log-normal prior), and impurity lines come at a small share of the chance intensity. The metric terms and the zero
+shift are marginalized by Laplace's method (MacKay, Information Theory, Inference and Learning Algorithms, ch. 28) with
+lengths uniform in their logarithm and angles uniform in their cosine, which makes every parameter pay for its freedom:
+a cell with fewer parameters, fewer absent lines and fewer lines in all wins unless the fit says otherwise.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ from app.indexing.search.cells import (
     reflections,
 )
 
-SIGMA_GRID_DEG = tuple(float(s) for s in np.geomspace(0.004, 0.06, 9))
+SIGMA_GRID_DEG = tuple(float(s) for s in np.geomspace(0.001, 0.06, 11))
 """Errors of a line position that are considered, degrees of 2theta."""
+TYPICAL_SIGMA_DEG = 0.012
+"""The most probable of them."""
+SIGMA_SPREAD = 0.8
+"""Standard deviation of the natural logarithm of the error."""
 IMPURITY_SHARE = 0.02
 """Intensity of impurity lines relative to chance."""
 RESOLUTION_DEG = 0.06
@@ -136,6 +140,7 @@ def weigh(  # noqa: C901 - one compiled loop
     slope: Float[np.ndarray, "peak"],
     zero_sigma: float,
     sigma_grid: Float[np.ndarray, "sigma"],
+    sigma_prior: Float[np.ndarray, "sigma"],
     terms: Float[np.ndarray, "param 6"],
     domain: Bool[np.ndarray, "4"],
     allowed: Bool[np.ndarray, "6 6 6"],
@@ -153,6 +158,7 @@ def weigh(  # noqa: C901 - one compiled loop
         q2, per_degree, slope: the lines, see `Observed`.
         zero_sigma: standard deviation of the prior of the zero shift, degrees.
         sigma_grid: errors of a line position to consider, degrees.
+        sigma_prior: logarithm of the prior probability of each.
         terms, domain, allowed, multiplicity: the lattice's `Row`.
         limits: bounds on the cell.
         log_odds: written: logarithm of the evidence over that of chance; `IMPOSSIBLE` where the cell is none.
@@ -203,12 +209,12 @@ def weigh(  # noqa: C901 - one compiled loop
             for p in range(n):
                 matrix[p, p] += precision[p]
             total += prior + 0.5 * n_params * _LOG_TWO_PI - 0.5 * linear.log_determinant(matrix, n)
-            evidence[g] = total
-            if best < 0 or total > evidence[best]:
+            evidence[g] = total + sigma_prior[g]
+            if best < 0 or evidence[g] > evidence[best]:
                 best = g
                 indexed[cell], possible_lines[cell], sigma_deg[cell] = n_used, groups, sigma_grid[g]
         if best >= 0:
-            log_odds[cell] = evidence[best] + math.log(np.mean(np.exp(evidence - evidence[best])))
+            log_odds[cell] = evidence[best] + math.log(np.sum(np.exp(evidence - evidence[best])))
 
 
 @compiled

@@ -30,7 +30,7 @@ class Effort:
     """
 
     level: int = 0
-    keep: int = 600
+    keep: int = 150
     max_impurities: int = 2
     seed: int = 0
     stop: Callable[[], bool] = field(default=_never, compare=False)

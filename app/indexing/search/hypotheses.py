@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from app.indexing.search.cells import Limits
-from app.indexing.search.evidence import SIGMA_GRID_DEG, weigh
+from app.indexing.search.evidence import SIGMA_GRID_DEG, SIGMA_SPREAD, TYPICAL_SIGMA_DEG, weigh
 from app.indexing.search.growth import STAGES, grow
 from app.indexing.search.observed import Observed
 from app.indexing.search.row import row_of
@@ -20,6 +20,8 @@ LINE_SIGMA_DEG = 0.02
 GROWTH_WINDOW = 3.5
 """A line belongs to a reflection within this many expected errors."""
 _SIGMA_GRID = np.array(SIGMA_GRID_DEG)
+_SIGMA_PRIOR = -0.5 * (np.log(_SIGMA_GRID / TYPICAL_SIGMA_DEG) / SIGMA_SPREAD) ** 2
+_SIGMA_PRIOR -= np.log(np.exp(_SIGMA_PRIOR).sum())
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def weighed(
     log_odds, indexed, possible, sigma = (np.empty(len(x)) for _ in range(4))
     q2, per_degree, slope = observed.q2, observed.per_degree, observed.slope
     weigh(
-        x, zero, q2, per_degree, slope, zero_sigma_deg, _SIGMA_GRID, *row_of(bravais), limits,
+        x, zero, q2, per_degree, slope, zero_sigma_deg, _SIGMA_GRID, _SIGMA_PRIOR, *row_of(bravais), limits,
         log_odds, indexed, possible, sigma,
     )  # fmt: skip
     order = np.argsort(-log_odds, kind="stable")

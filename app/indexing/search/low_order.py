@@ -29,7 +29,7 @@ MISSED = 0.08
 """Assumed share of the first lines that a right cell leaves unexplained."""
 REJECTED = -1e9
 """Score of a candidate that is no possible cell."""
-QUICK = 40_000
+QUICK = 6_000
 """Assignments of a lattice that a first look takes."""
 CHUNK = 10_000
 """Assignments between two looks at the clock."""
