@@ -28,6 +28,8 @@ STAGES = (10, 14, 20, 28, 40, 40)
 
 TRUST = 0.03
 """How far the start may be off, relative: lines of one zone alone leave the other terms where they are."""
+BEST_SIGMA = 0.05
+"""Smallest error of the lines that is believed, as a share of the expected one."""
 
 
 @compiled
@@ -37,6 +39,18 @@ def _scale(form: Float[np.ndarray, "6"], term: Float[np.ndarray, "6"]) -> float:
         return max(term[0] * form[0], term[1] * form[1], term[2] * form[2])
     product = form[1] * form[2] if term[3] > 0.0 else form[0] * form[2] if term[4] > 0.0 else form[0] * form[1]
     return 2.0 * math.sqrt(product)
+
+
+@compiled
+def _misfit(
+    delta: Float[np.ndarray, "peak"], weight: Float[np.ndarray, "peak"], used: Bool[np.ndarray, "peak"], n_lines: int
+) -> float:
+    """Give chi^2 of the used lines."""
+    total = 0.0
+    for i in range(n_lines):
+        if used[i]:
+            total += weight[i] * delta[i] * delta[i]
+    return total
 
 
 @compiled
@@ -119,10 +133,13 @@ def grow(
             if n_used <= n:
                 break
             linear.normal_equations(design, delta, weight, used, n_lines, n, matrix, right)
+            # Lines that fit better than expected are known better, and what is known beforehand counts for less.
+            share = _misfit(delta, weight, used, n_lines) / (n_used - n)
+            share = min(max(share, BEST_SIGMA**2), 1.0)
             for p in range(n_params):
-                matrix[p, p] += 1.0 / (TRUST * _scale(form, terms[p])) ** 2
-            matrix[n_params, n_params] += 1.0 / (zero_sigma * zero_sigma)
-            right[n_params] -= zero[cell] / (zero_sigma * zero_sigma)
+                matrix[p, p] += share / (TRUST * _scale(form, terms[p])) ** 2
+            matrix[n_params, n_params] += share / (zero_sigma * zero_sigma)
+            right[n_params] -= share * zero[cell] / (zero_sigma * zero_sigma)
             if not linear.solve(matrix, right, n, solution):
                 break
             for p in range(n_params):
