@@ -19,7 +19,7 @@ from app.crystallography.metric import cell_from_x, volume, x_from_cell
 from app.crystallography.reduction import derivative_lattices, niggli, same_lattice
 from app.indexing.search.absences import absence_gain
 from app.indexing.search.cells import Limits
-from app.indexing.search.hypotheses import Hypotheses, grown_and_weighed
+from app.indexing.search.hypotheses import ZERO_SIGMA_DEG, Hypotheses, grown_and_weighed
 from app.indexing.search.observed import Observed
 
 POOL = 80
@@ -95,7 +95,13 @@ def families(found: Sequence[Found], *, count: int) -> tuple[Found, ...]:
 
 
 def with_relatives(
-    found: Sequence[Found], observed: Observed, limits: Limits, *, count: int, wanted: Wanted = _any
+    found: Sequence[Found],
+    observed: Observed,
+    limits: Limits,
+    *,
+    count: int,
+    wanted: Wanted = _any,
+    zero_sigma_deg: float = ZERO_SIGMA_DEG,
 ) -> tuple[Found, ...]:
     """Weigh the higher symmetries, the sublattices and the superlattices of the best; again while the best changes.
 
@@ -106,14 +112,14 @@ def with_relatives(
         if not families_so_far:
             break
         best = families_so_far[0]
-        relatives = [one for one in _relatives(best, observed, limits) if wanted(one)]
+        relatives = [one for one in _relatives(best, observed, limits, zero_sigma_deg) if wanted(one)]
         families_so_far = families([*families_so_far, *relatives], count=count)
         if families_so_far[0] is best:
             break
     return families_so_far
 
 
-def _relatives(parent: Found, observed: Observed, limits: Limits) -> list[Found]:
+def _relatives(parent: Found, observed: Observed, limits: Limits, zero_sigma_deg: float) -> list[Found]:
     cells: dict[str, list[Float[np.ndarray, "param"]]] = {}
     for primitive in (parent.niggli, *(one.niggli for one in derivative_lattices(parent.niggli))):
         for reading in bravais_of(primitive, tolerance=PSEUDO_SYMMETRY):
@@ -127,6 +133,7 @@ def _relatives(parent: Found, observed: Observed, limits: Limits) -> list[Found]
             generator="derivative",
             keep=RELATIVES,
             zero_start_deg=parent.zero_shift_deg,
+            zero_sigma_deg=zero_sigma_deg,
         )
         for bravais, x in cells.items()
     ]

@@ -250,7 +250,14 @@ class _Search:
         )
         self.batches = []
         if not self._out_of_time():
-            found = with_relatives(found, self.observed, self.limits, count=count, wanted=self._is_wanted)
+            found = with_relatives(
+                found,
+                self.observed,
+                self.limits,
+                count=count,
+                wanted=self._is_wanted,
+                zero_sigma_deg=self.zero_sigma,
+            )
         return tuple(one for one in found if self._is_within_bounds(one))
 
     def _is_wanted(self, found: Found) -> bool:
