@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.errors import InvalidInput
 from app.indexing.batch import Answer, Finishers, device_search, solve_many
 from app.indexing.kernels import choose_back_end
 from app.indexing.problem import BRAVAIS, SolveOptions, SolveResult
@@ -39,11 +40,12 @@ OUT = Path(__file__).resolve().parents[2] / "runs" / "indexing" / "batch.json"
 
 @dataclass(frozen=True)
 class Run:
-    """All cases through one way of solving them."""
+    """All cases through one way of solving them; ``judged`` where that ends in cells."""
 
     name: str
     seconds: float
     outcomes: list[Outcome]
+    judged: bool = True
 
     @property
     def per_second(self) -> float:
@@ -72,13 +74,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _search(asked: argparse.Namespace) -> DeviceSearch | None:
-    found = device_search(asked.device)
-    if found is None and not asked.force:
-        return None
+    if not asked.force:
+        return _measured(asked)
     choose_back_end()
     from app.indexing.device_search import DeviceOptions, DeviceSearch
 
     return DeviceSearch(DeviceOptions(most_patterns=asked.batch))
+
+
+def _measured(asked: argparse.Namespace) -> DeviceSearch | None:
+    """The search on the device that is there, with as many patterns at once as asked."""
+    try:
+        found = device_search(asked.device)
+    except InvalidInput as error:
+        raise SystemExit(f"{error} --force runs the accelerator's code on the CPU.") from None
+    return type(found)(replace(found.options, most_patterns=asked.batch)) if found is not None else None
 
 
 def _in_batches(
@@ -121,7 +131,7 @@ def _device_alone(cases: list[Case], options: SolveOptions, search: DeviceSearch
         for bravais in options.lattices:
             search.propose(bravais, tasks[at : at + size])
     seconds = time.perf_counter() - start
-    return Run("the device's part alone", seconds, [Outcome(case.id, case.bravais) for case in cases])
+    return Run("the device's part alone", seconds, [Outcome(case.id, case.bravais) for case in cases], judged=False)
 
 
 def _one_by_one(cases: list[Case], options: SolveOptions) -> Run:
@@ -145,14 +155,16 @@ def _table(runs: list[Run]) -> str:
 
 def _row(run: Run) -> str:
     n = len(run.outcomes)
+    speed = f"{run.name:<28}{n:>6}{run.per_second:>12.1f}"
+    if not run.judged:
+        return speed
     first, shown = (sum(1 <= one.rank <= place for one in run.outcomes) for place in (1, 20))
     sure = sum(one.stopped == "certain" for one in run.outcomes)
+    errors = sum(bool(one.problem) for one in run.outcomes)
     shares = {name: group.first / group.n for name, group in by_lattice(run.outcomes).items() if name in BRAVAIS}
     worst = min(shares, key=lambda name: shares[name])
-    return (
-        f"{run.name:<28}{n:>6}{run.per_second:>12.1f}{first / n:>8.1%}{shown / n:>8.1%}{sure / n:>7.0%}"
-        f"{sum(bool(one.problem) for one in run.outcomes):>8}   {worst} {shares[worst]:.0%}"
-    )
+    found = f"{first / n:>8.1%}{shown / n:>8.1%}{sure / n:>7.0%}{errors:>8}"
+    return f"{speed}{found}   {worst} {shares[worst]:.0%}"
 
 
 def _record(runs: list[Run], search: DeviceSearch | None, asked: argparse.Namespace) -> dict:
