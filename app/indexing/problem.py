@@ -170,7 +170,8 @@ class SolveResult:
 
     Attributes:
         solutions: best first.
-        stopped: ``certain`` (one solution is beyond doubt), ``complete`` (all was searched), ``deadline``, ``cancelled``.
+        stopped: ``certain`` (one solution is beyond doubt), ``complete`` (all was searched), ``deadline`` or
+            ``cancelled``.
         confidence: probability by the solver's own model that the first solution is the lattice, 0 to 1.
         warnings: what the user should know about the lines: duplicates merged, few lines, a dominant zone.
     """

@@ -102,26 +102,30 @@ def with_relatives(
     count: int,
     wanted: Wanted = _any,
     zero_sigma_deg: float = ZERO_SIGMA_DEG,
+    indices: tuple[int, ...] = (2, 3, 4),
 ) -> tuple[Found, ...]:
     """Weigh the higher symmetries, the sublattices and the superlattices of the best; again while the best changes.
 
-    A relative that is not ``wanted`` takes no place, so that it cannot push out its twin in another reading.
+    A relative that is not ``wanted`` takes no place, so that it cannot push out its twin in another reading. The
+    ``indices`` are those of the sublattices and superlattices.
     """
     families_so_far = tuple(found[:count])
     for _ in range(GENERATIONS):
         if not families_so_far:
             break
         best = families_so_far[0]
-        relatives = [one for one in _relatives(best, observed, limits, zero_sigma_deg) if wanted(one)]
+        relatives = [one for one in _relatives(best, observed, limits, zero_sigma_deg, indices) if wanted(one)]
         families_so_far = families([*families_so_far, *relatives], count=count)
         if families_so_far[0] is best:
             break
     return families_so_far
 
 
-def _relatives(parent: Found, observed: Observed, limits: Limits, zero_sigma_deg: float) -> list[Found]:
+def _relatives(
+    parent: Found, observed: Observed, limits: Limits, zero_sigma_deg: float, indices: tuple[int, ...]
+) -> list[Found]:
     cells: dict[str, list[Float[np.ndarray, "param"]]] = {}
-    for primitive in (parent.niggli, *(one.niggli for one in derivative_lattices(parent.niggli))):
+    for primitive in (parent.niggli, *(one.niggli for one in derivative_lattices(parent.niggli, indices=indices))):
         for reading in bravais_of(primitive, tolerance=PSEUDO_SYMMETRY):
             cells.setdefault(reading.bravais, []).append(x_from_cell(LATTICES[reading.bravais], reading.cell))
     batches = [

@@ -18,6 +18,7 @@ import numpy as np
 from app.crystallography.lattice import LATTICES
 from app.crystallography.metric import cell_from_x
 from app.errors import InvalidInput
+from app.indexing.kernels import gpu_ready
 from app.indexing.peaks import MIN_LINES
 from app.indexing.problem import (
     BRAVAIS,
@@ -52,6 +53,8 @@ TEMPERATURE = 3.0
 """Evidence is divided by this before it becomes a probability: the lines know less than they seem to."""
 PRIOR_SHARE = 0.2
 """The zero shift's standard deviation, as a share of the largest that is looked for."""
+NEAR_RELATIVES, FAR_RELATIVES = (2,), (2, 3, 4)
+"""Indices of the sublattices and superlattices that are weighed beside a cell beyond doubt, and beside any other."""
 FAMILIES = 20
 """Families that are compared at least."""
 COUNTED_LINES = 20
@@ -141,6 +144,8 @@ def _check(peaks: PeakList, options: SolveOptions) -> None:
     unknown = sorted(set(options.lattices) - set(BRAVAIS))
     if unknown or not options.lattices:
         raise InvalidInput(f"lattices: found {unknown or 'none'}; choose from {', '.join(BRAVAIS)}")
+    if options.device == "gpu" and not gpu_ready():
+        raise InvalidInput("device: there is no GPU on this machine; ask for auto or cpu")
     _check_lines(peaks)
 
 
@@ -177,19 +182,20 @@ class _Search:
         self.limits = Limits(*(float(bound) for bound in bounds))
         shift = options.zero_shift_deg if self.peaks.wavelength_ang is not None else 0.0
         self.max_shift = shift
+        self.device = "gpu" if options.device != "cpu" and gpu_ready() else "cpu"
         self.zero_sigma = max(PRIOR_SHARE * shift, NO_SHIFT_DEG)
 
     def run(self) -> SolveResult:
         stopped = "complete"
         for rounds in self.rounds:
-            if self._convincing() and all(one.last_resort for one in rounds):
+            if _is_convincing(self.best) and all(one.last_resort for one in rounds):
                 break
             self._run_round(rounds)
             self.best = self._ranked()
             if self._out_of_time():
                 stopped = "cancelled" if self.cancelled else "deadline"
                 break
-            if self._certain():
+            if _is_certain(self.best):
                 stopped = "certain"
                 break
         return self._result(stopped)
@@ -211,9 +217,8 @@ class _Search:
                 self.reports.append(one.result()[1])
 
     def _tasks(self, rounds: Sequence[Round]) -> Iterator[tuple[Round, str, float]]:
-        """The longest first, so that no core waits long for the last."""
-        by_size = sorted(self.options.lattices, key=lambda bravais: LATTICES[bravais].laue_order)
-        for bravais in by_size:
+        """From the highest symmetry to the lowest: the quick ones have been searched when little time is given."""
+        for bravais in sorted(self.options.lattices, key=BRAVAIS.index):
             for one in rounds:
                 for share in one.shifts:
                     if one.covers(bravais) and (share == 0.0 or self.max_shift > 0.0):
@@ -225,6 +230,7 @@ class _Search:
             level=one.level,
             max_impurities=one.impurities,
             seed=self.options.seed,
+            device=self.device,
             stop=self._out_of_time,
         )
         proposal = one.generator.propose(bravais, self.observed.shifted(shift), self.limits, effort)
@@ -257,6 +263,7 @@ class _Search:
                 count=count,
                 wanted=self._is_wanted,
                 zero_sigma_deg=self.zero_sigma,
+                indices=NEAR_RELATIVES if _is_certain(found) else FAR_RELATIVES,
             )
         return tuple(one for one in found if self._is_within_bounds(one))
 
@@ -274,14 +281,6 @@ class _Search:
         """The search keeps the bounds in the setting that it comes upon; the answer is in the conventional one."""
         lengths = cell_from_x(LATTICES[found.bravais], in_convention(found).x).constants[:3]
         return self.limits.min_length <= min(lengths) and max(lengths) <= self.limits.max_length
-
-    def _convincing(self) -> bool:
-        return bool(self.best) and self.best[0].log_odds >= SURE_LOG_ODDS
-
-    def _certain(self) -> bool:
-        if not self._convincing():
-            return False
-        return len(self.best) == 1 or self.best[0].log_odds - self.best[1].log_odds > SURE_GAP
 
     def _out_of_time(self) -> bool:
         if self.should_stop is not None and not self.cancelled and self.should_stop():
@@ -320,5 +319,14 @@ class _Search:
             n_candidates=sum(report.n_candidates for report in self.reports),
             seconds=time.monotonic() - self.started,
             seed=self.options.seed,
-            device="cpu",
+            device=self.device,
         )
+
+
+def _is_convincing(found: Sequence[Found]) -> bool:
+    return bool(found) and found[0].log_odds >= SURE_LOG_ODDS
+
+
+def _is_certain(found: Sequence[Found]) -> bool:
+    """Tell whether the first family is beyond doubt among those known."""
+    return _is_convincing(found) and (len(found) == 1 or found[0].log_odds - found[1].log_odds > SURE_GAP)

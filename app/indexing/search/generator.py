@@ -26,6 +26,7 @@ class Effort:
         keep: most candidates to propose, best first.
         max_impurities: lines among the first 20 that may stay unexplained.
         seed: of all randomness.
+        device: for batched refinement: cpu or gpu.
         stop: says True once time is up or the caller has given up; asked every few milliseconds.
     """
 
@@ -33,6 +34,7 @@ class Effort:
     keep: int = 150
     max_impurities: int = 2
     seed: int = 0
+    device: str = "cpu"
     stop: Callable[[], bool] = field(default=_never, compare=False)
 
 

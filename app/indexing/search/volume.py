@@ -41,13 +41,12 @@ class ByVolume:
         starts_per_term: cells to start from for each free metric term and each volume shell, by level of effort.
         n_steps: steps of each walk.
         window_deg: a line may be so far from a reflection when cells are ranked, degrees of 2theta.
-        device, n_threads: see `kernel_for`.
+        n_threads: see `kernel_for`.
     """
 
-    starts_per_term: tuple[int, int] = (100, 1000)
+    starts_per_term: tuple[int, int] = (40, 1000)
     n_steps: int = 40
     window_deg: float = 0.05
-    device: str = "cpu"
     n_threads: int | None = 1
     name: str = "volume"
     lattices: frozenset[str] = frozenset(LATTICES)
@@ -58,7 +57,7 @@ class ByVolume:
         if len(first.q2) <= lattice.n_params:
             return Proposal(np.empty((0, lattice.n_params)), 0)
         problem = _problem(lattice, first, limits)
-        kernel, options = kernel_for(self.device, self.n_threads), McmcOptions(n_steps=self.n_steps)
+        kernel, options = kernel_for(effort.device, self.n_threads), McmcOptions(n_steps=self.n_steps)
         generator = np.random.default_rng([effort.seed, *bravais.encode()])
         n_starts = self.starts_per_term[min(effort.level, 1)] * lattice.n_params
         kept, n_tried = [np.empty((0, lattice.n_params))], 0
