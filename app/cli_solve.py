@@ -76,7 +76,7 @@ def solve(
     Ctrl-C ends the search with the best so far.
     """
     # Here, so that the other commands start without what only this one needs.
-    from app.indexing.peak_search import PeakOptions
+    from app.indexing.patterns.peak_search import PeakOptions
     from app.indexing.upload import FileOptions, question_from_upload, read_upload
 
     forms: dict[Form, bool] = {"json": as_json, "csv": as_csv, "cif": as_cif}

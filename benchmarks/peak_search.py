@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from app.indexing.pattern import make_pattern
-from app.indexing.peak_search import PeakOptions, search_peaks
-from tests.indexing.pattern_maker import COPPER, Instrument, expected, matched, random_lines, sloping
+from app.indexing.patterns.pattern import make_pattern
+from app.indexing.patterns.peak_search import PeakOptions, search_peaks
+from tests.indexing.patterns.pattern_maker import COPPER, Instrument, expected, matched, random_lines, sloping
 
 LAB = Instrument(wavelength_ang=1.3)
 

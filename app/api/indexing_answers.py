@@ -9,8 +9,8 @@ from typing import Final, Literal
 import orjson
 
 from app.indexing.answer import result_content, result_from_content
-from app.indexing.peak_search import PeakSearch
-from app.indexing.peak_table import peaks_content, peaks_csv
+from app.indexing.patterns.peak_search import PeakSearch
+from app.indexing.patterns.peak_table import peaks_content, peaks_csv
 from app.indexing.problem import PeakList, SolveResult
 from app.indexing.report import cif_from_result, csv_from_result
 

@@ -38,8 +38,8 @@ from app.api.schema import Input
 from app.api.seams import JobsOf
 from app.errors import AppError, InvalidInput, UnsupportedFormat
 from app.indexing import job
-from app.indexing.pattern import Axis
-from app.indexing.peak_search import KAlpha2, PeakOptions
+from app.indexing.patterns.pattern import Axis
+from app.indexing.patterns.peak_search import KAlpha2, PeakOptions
 from app.indexing.question import Question
 from app.indexing.upload import Content, FileOptions, Upload, question_from_upload, read_upload, search_file
 

@@ -23,7 +23,6 @@ import numpy as np
 from jaxtyping import Float
 
 from app.errors import InvalidInput
-from app.indexing.kernels import choose_back_end, gpu_ready
 from app.indexing.problem import PeakList, ShouldStop, SolveOptions, SolveResult
 from app.indexing.search.cells import Limits
 from app.indexing.search.dense import Task
@@ -31,9 +30,10 @@ from app.indexing.search.generator import Effort, Proposal
 from app.indexing.search.low_order import LowOrder
 from app.indexing.search.observed import Observed
 from app.indexing.solve import ROUNDS, Round, Rounds, search_bounds, solve
+from app.indexing.walk.kernels import choose_back_end, gpu_ready
 
 if TYPE_CHECKING:
-    from app.indexing.device_search import DeviceSearch
+    from app.indexing.search.device_search import DeviceSearch
 
 Answer = SolveResult | Exception
 """Of one pattern; an error of one does not touch the others."""
@@ -158,7 +158,7 @@ def device_search(device: str) -> DeviceSearch | None:
 @cache
 def _gpu_search() -> DeviceSearch | None:
     choose_back_end()
-    module = import_module("app.indexing.device_search")
+    module = import_module("app.indexing.search.device_search")
     return module.DeviceSearch() if module.dense_keras.accelerator() else None
 
 

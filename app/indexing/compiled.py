@@ -60,7 +60,9 @@ def cache_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="numba-"))
 
 
-config.CACHE_DIR = str(cache_folder())  # pyright: ignore[reportAttributeAccessIssue]
+CACHE = cache_folder()
+"""Where the compiled code of this version is kept."""
+config.CACHE_DIR = str(CACHE)  # pyright: ignore[reportAttributeAccessIssue]
 compiled = numba.njit(**_OPTIONS)
 """Decorate a function of arrays and numbers."""
 reassociated = numba.njit(**_OPTIONS, fastmath={"reassoc", "nsz"})

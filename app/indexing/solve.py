@@ -8,6 +8,7 @@ rounds are done, at its deadline, or when it is told to stop, with the best so f
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -18,7 +19,7 @@ import numpy as np
 from app.crystallography.lattice import LATTICES
 from app.crystallography.metric import cell_from_x
 from app.errors import InvalidInput
-from app.indexing.kernels import gpu_ready
+from app.indexing.compiled import CACHE
 from app.indexing.peaks import MIN_LINES
 from app.indexing.problem import (
     BRAVAIS,
@@ -41,6 +42,7 @@ from app.indexing.search.observed import Observed, observed_from
 from app.indexing.search.volume import ByVolume
 from app.indexing.search.zones import Zones
 from app.indexing.solution import n_unindexed, solutions_from
+from app.indexing.walk.kernels import gpu_ready
 
 LEAST_VOLUME_ANG3 = 8.0
 """Smallest primitive volume: an atom needs as much."""
@@ -59,6 +61,8 @@ FAMILIES = 20
 """Families that are compared at least."""
 COUNTED_LINES = 20
 """Lines among which unindexed ones count as impurities."""
+NO_DEADLINE_S = 3600.0
+_COMPILING = threading.Lock()
 NO_SHIFT_DEG = 1e-5
 """Standard deviation of a zero shift that is not looked for."""
 
@@ -126,7 +130,20 @@ def solve(
     """
     options = options or SolveOptions()
     _check(peaks, options)
+    compile_all()
     return _Search(peaks, options, on_progress, should_stop, rounds).run()
+
+
+def compile_all() -> None:
+    """Compile what is not yet on disk: a minute, once for each version on a machine, and not on a caller's clock."""
+    ready = CACHE / "ready"
+    with _COMPILING:
+        if not ready.exists():
+            # Lines of no lattice go through all rounds.
+            lines = PeakList(np.cumsum(np.geomspace(0.011, 0.004, 12)), wavelength_ang=1.5406)
+            options = SolveOptions(lattices=("cP", "mP", "aP"), max_seconds=NO_DEADLINE_S)
+            _Search(lines, options, None, None).run()
+            ready.touch()
 
 
 def search_bounds(peaks: PeakList, options: SolveOptions) -> tuple[Observed, Limits, float]:

@@ -9,10 +9,10 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from app.errors import AppError
-from app.indexing.pattern import MIN_POINTS, Axis
-from app.indexing.pattern_columns import decoded, read_line_list, read_table
-from app.indexing.pattern_files import MAX_BYTES, read_pattern
-from app.indexing.peak_search import PeakOptions, PeakSearch, peak_list_from_search, search_peaks
+from app.indexing.patterns.pattern import MIN_POINTS, Axis
+from app.indexing.patterns.pattern_columns import decoded, read_line_list, read_table
+from app.indexing.patterns.pattern_files import MAX_BYTES, read_pattern
+from app.indexing.patterns.peak_search import PeakOptions, PeakSearch, peak_list_from_search, search_peaks
 from app.indexing.peaks import Given, KindName
 from app.indexing.question import Question, ask
 
@@ -67,7 +67,7 @@ def read_upload(content: bytes, name: str, options: FileOptions) -> Upload:
     Raises:
         InvalidInput: a damaged file, no wavelength where one is needed, no lines.
         UnsupportedFormat: a kind that is not read.
-        TooLarge: see `app.indexing.pattern_files.read_pattern`.
+        TooLarge: see `app.indexing.patterns.pattern_files.read_pattern`.
     """
     kind = options.content
     if kind == "lines" or (kind == "auto" and is_line_list(content)):

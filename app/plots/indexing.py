@@ -20,8 +20,8 @@ from app.crystallography import bragg, metric
 from app.crystallography.lattice import LATTICES
 from app.crystallography.reflections import reflections_within
 from app.errors import AppError
-from app.indexing.pattern import Pattern
-from app.indexing.peak_search import PeakSearch
+from app.indexing.patterns.pattern import Pattern
+from app.indexing.patterns.peak_search import PeakSearch
 from app.indexing.problem import PeakList, Solution, SolveResult
 from app.indexing.report import with_uncertainty
 

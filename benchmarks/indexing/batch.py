@@ -25,15 +25,15 @@ from typing import TYPE_CHECKING
 
 from app.errors import InvalidInput
 from app.indexing.batch import Answer, Finishers, device_search, solve_many
-from app.indexing.kernels import choose_back_end
 from app.indexing.problem import BRAVAIS, SolveOptions, SolveResult
+from app.indexing.walk.kernels import choose_back_end
 from benchmarks.indexing.cases import Case, read_cases
 from benchmarks.indexing.outcome import Outcome, judge
 from benchmarks.indexing.report import by_lattice
 from benchmarks.indexing.run import found_in, load_solver, solve_all, warm_up
 
 if TYPE_CHECKING:
-    from app.indexing.device_search import DeviceSearch
+    from app.indexing.search.device_search import DeviceSearch
 
 OUT = Path(__file__).resolve().parents[2] / "runs" / "indexing" / "batch.json"
 
@@ -77,7 +77,7 @@ def _search(asked: argparse.Namespace) -> DeviceSearch | None:
     if not asked.force:
         return _measured(asked)
     choose_back_end()
-    from app.indexing.device_search import DeviceOptions, DeviceSearch
+    from app.indexing.search.device_search import DeviceOptions, DeviceSearch
 
     return DeviceSearch(DeviceOptions(most_patterns=asked.batch))
 
@@ -191,7 +191,7 @@ def _machine(search: DeviceSearch | None) -> str:
         return f"{platform.processor() or platform.machine()}, no accelerator"
     import keras
 
-    from app.indexing.dense_keras import accelerator
+    from app.indexing.search.dense_keras import accelerator
 
     return f"{accelerator() or 'no accelerator, its code on the CPU'}, Keras on {keras.backend.backend()}"
 

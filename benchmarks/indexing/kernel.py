@@ -27,10 +27,10 @@ from app.crystallography.bragg import dq2_d_two_theta, q2_from_two_theta
 from app.crystallography.cell import UnitCell
 from app.crystallography.lattice import CONSTANTS, LATTICES, BravaisLattice
 from app.crystallography.metric import x_from_cell, x_from_constants
-from app.indexing.kernel_numba import NumbaKernel
-from app.indexing.kernel_numpy import NumpyKernel
-from app.indexing.mcmc import Bounds, Kernel, McmcOptions, Problem, lattice_problem, one_pattern, refine
 from app.indexing.problem import Candidates
+from app.indexing.walk.kernel_numba import NumbaKernel
+from app.indexing.walk.kernel_numpy import NumpyKernel
+from app.indexing.walk.mcmc import Bounds, Kernel, McmcOptions, Problem, lattice_problem, one_pattern, refine
 
 N_LINES = 20
 SIGMA_DEG = 0.015
@@ -153,7 +153,7 @@ def compare_options(paths: list[Path]) -> None:
 
 def _kernels() -> dict[str, Callable[[], Kernel]]:
     def keras() -> Kernel:
-        from app.indexing.kernel_keras import KerasKernel
+        from app.indexing.walk.kernel_keras import KerasKernel
 
         return KerasKernel("float32")
 

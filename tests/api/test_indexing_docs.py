@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from app.api.indexing_files import PeaksQuery, SolveFileQuery
 from app.api.indexing_schema import LinesIn, OptionsIn, SolutionOut
 from app.cli import cli
-from app.indexing.pattern_files import ENDINGS
+from app.indexing.patterns.pattern_files import ENDINGS
 from app.indexing.problem import BRAVAIS, SolveOptions
 from tests.api.indexing_client import serving
 

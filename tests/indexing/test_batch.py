@@ -25,7 +25,7 @@ SIDES_ANG = (4.0, 5.1, 6.3, 7.2, 8.4)
 
 
 class CpuSearch:
-    """Stands in for `app.indexing.device_search.DeviceSearch`."""
+    """Stands in for `app.indexing.search.device_search.DeviceSearch`."""
 
     options = SimpleNamespace(most_patterns=2)
 

@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from app.crystallography import bragg
-from app.indexing.pattern import make_pattern
-from app.indexing.peak_search import PeakSearch, search_peaks
+from app.indexing.patterns.pattern import make_pattern
+from app.indexing.patterns.peak_search import PeakSearch, search_peaks
 from app.indexing.problem import PeakList
 from app.plots.indexing import cell_text, drawn_search, drawn_solution, index_text, search_figure, solution_figure
 from tests import indexing_results as answers
-from tests.indexing.pattern_maker import Instrument, counted, expected, sloping
+from tests.indexing.patterns.pattern_maker import Instrument, counted, expected, sloping
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """Random cells of growing volume, each refined by a random walk over index assignments.
 
 In the style of SVD-Index (A. A. Coelho, J. Appl. Cryst. 36 (2003) 86): cells of one volume and random shape start the
-walk of `app.indexing.mcmc`, which pulls those near enough into the true cell, whatever lines are missing or foreign.
+walk of `app.indexing.walk.mcmc`, which pulls those near enough into the true cell, whatever lines are missing or
+foreign.
 """
 
 from __future__ import annotations
@@ -13,13 +14,22 @@ from jaxtyping import Float
 
 from app.crystallography.lattice import CONSTANTS, LATTICES, BravaisLattice
 from app.crystallography.metric import exists, volume_from_x, x_from_constants
-from app.indexing.kernels import kernel_for
-from app.indexing.mcmc import Bounds, McmcOptions, Problem, RefineRequest, lattice_problem, merge, one_pattern, refine
 from app.indexing.problem import Candidates
 from app.indexing.search.cells import Limits
 from app.indexing.search.generator import Effort, Proposal
 from app.indexing.search.observed import Observed
 from app.indexing.search.rating import distinct, rated
+from app.indexing.walk.kernels import kernel_for
+from app.indexing.walk.mcmc import (
+    Bounds,
+    McmcOptions,
+    Problem,
+    RefineRequest,
+    lattice_problem,
+    merge,
+    one_pattern,
+    refine,
+)
 
 N_LINES = 20
 LOG_LENGTH_SPREAD = 0.45

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from app.errors import AppError, InvalidInput, TooLarge
-from app.indexing.pattern import Axis, Pattern, wavelength
-from app.indexing.pattern_columns import decoded, read_columns
-from app.indexing.pattern_diffractometer import RAW_MAGIC, read_bruker_raw, read_ras, read_uxd, refuse_binary
-from app.indexing.pattern_gsas import BANK, read_gsas
-from app.indexing.pattern_xrdml import read_xrdml
+from app.indexing.patterns.pattern import Axis, Pattern, wavelength
+from app.indexing.patterns.pattern_columns import decoded, read_columns
+from app.indexing.patterns.pattern_diffractometer import RAW_MAGIC, read_bruker_raw, read_ras, read_uxd, refuse_binary
+from app.indexing.patterns.pattern_gsas import BANK, read_gsas
+from app.indexing.patterns.pattern_xrdml import read_xrdml
 
 MAX_BYTES: Final = 32_000_000
 ENDINGS: Final = (

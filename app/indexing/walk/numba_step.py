@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app.indexing.compiled import compiled, reassociated
-from app.indexing.counter_random import GOLDEN, MASK, MULTIPLIERS, SHIFTS, UNIT
+from app.indexing.walk.counter_random import GOLDEN, MASK, MULTIPLIERS, SHIFTS, UNIT
 
 DRAWS_BEFORE_PEAKS = 2
 """As in `kernel_numpy`."""

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from pybaselines.utils import whittaker_smooth
 
-from app.indexing.pattern import Doublet, Pattern
-from app.indexing.peak_detect import (
+from app.indexing.patterns.pattern import Doublet, Pattern
+from app.indexing.patterns.peak_detect import (
     MIN_FWHM_POINTS,
     Noise,
     detect,
@@ -22,8 +22,8 @@ from app.indexing.peak_detect import (
     usual_width,
     width_grid,
 )
-from app.indexing.peak_profile import Fit, Lines, Stretch, fit, model
-from app.indexing.radiation import alpha2_from_alpha1, doublet_of_tube
+from app.indexing.patterns.peak_profile import Fit, Lines, Stretch, fit, model
+from app.indexing.patterns.radiation import alpha2_from_alpha1, doublet_of_tube
 
 MAX_FWHM_DEG: Final = 1.5
 MAX_IN_GROUP: Final = 8
@@ -72,7 +72,7 @@ WidthAt = Callable[[Float[np.ndarray, "peak"]], Float[np.ndarray, "peak"]]
 
 
 def search(pattern: Pattern, *, min_snr: float, k_alpha2: str) -> SearchState:
-    """Search a pattern; see `app.indexing.peak_search.search_peaks`."""
+    """Search a pattern; see `app.indexing.patterns.peak_search.search_peaks`."""
     data = _prepared(pattern)
     first = _constant_width(data)
     if first is not None and data.noise.correlated:

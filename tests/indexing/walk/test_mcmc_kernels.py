@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from app.indexing import kernel_numpy as reference
-from app.indexing.counter_random import uniforms
-from app.indexing.kernel_numba import NumbaKernel
-from app.indexing.kernel_numpy import NumpyKernel
-from app.indexing.mcmc import Bounds, Kernel, McmcOptions, McmcState, Problem, refine
 from app.indexing.problem import Candidates
-from tests.indexing.mcmc_cases import CELLS, lines_of, problem_of, starts, true_x
+from app.indexing.walk import kernel_numpy as reference
+from app.indexing.walk.counter_random import uniforms
+from app.indexing.walk.kernel_numba import NumbaKernel
+from app.indexing.walk.kernel_numpy import NumpyKernel
+from app.indexing.walk.mcmc import Bounds, Kernel, McmcOptions, McmcState, Problem, refine
+from tests.indexing.walk.mcmc_cases import CELLS, lines_of, problem_of, starts, true_x
 
 STUDENT = McmcOptions(source_density=False, temperature=1.0)
 VARIANTS = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.indexing.pattern import Doublet, Pattern, make_pattern
+from app.indexing.patterns.pattern import Doublet, Pattern, make_pattern
 
 COPPER = Doublet(1.5405929, 1.5444274)
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float
 
-from app.indexing.pattern import Doublet
+from app.indexing.patterns.pattern import Doublet
 
 TUBES: Final[dict[str, Doublet]] = {
     "Cr": Doublet(2.2897263, 2.2936513),

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from app.indexing import dense_keras
-from app.indexing.dense_keras import Lattice, Patterns, ops
+from app.indexing.search import dense_keras
 from app.indexing.search.cells import MAX_REFLECTIONS, Limits
 from app.indexing.search.dense import DenseLattice, Task, dense_lattice, log_factorials
+from app.indexing.search.dense_keras import Lattice, Patterns, ops
 from app.indexing.search.growth import STAGES
 from app.indexing.search.low_order import HOPELESS, LAST_LINE, QUICK, WINDOW_DEG
 from app.indexing.search.observed import Observed

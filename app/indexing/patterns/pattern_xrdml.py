@@ -10,7 +10,7 @@ from xml.parsers import expat
 import numpy as np
 
 from app.errors import InvalidInput, TooLarge, UnsupportedFormat
-from app.indexing.pattern import MAX_POINTS, Doublet, Pattern, make_pattern
+from app.indexing.patterns.pattern import MAX_POINTS, Doublet, Pattern, make_pattern
 
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 4 * MAX_POINTS

@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float
 
 from app.crystallography import bragg
 from app.errors import InvalidInput
-from app.indexing.pattern import MIN_POINTS, Doublet, Pattern, wavelength
+from app.indexing.patterns.pattern import MIN_POINTS, Doublet, Pattern, wavelength
+from app.indexing.patterns.radiation import mean_wavelength
 from app.indexing.problem import PeakList
-from app.indexing.radiation import mean_wavelength
 
 KAlpha2 = Literal["auto", "yes", "no"]
 
@@ -107,7 +107,7 @@ def search_peaks(pattern: Pattern, options: PeakOptions | None = None) -> PeakSe
     Raises:
         InvalidInput: options out of bounds, a range with too few points.
     """
-    from app.indexing.peak_fit import search  # SciPy and pybaselines are heavy
+    from app.indexing.patterns.peak_fit import search  # SciPy and pybaselines are heavy
 
     options = (options or PeakOptions()).checked()
     part = cropped(pattern, options.two_theta_min_deg, options.two_theta_max_deg)

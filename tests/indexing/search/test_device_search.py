@@ -15,7 +15,7 @@ from app.indexing.search.low_order import LAST_LINE, WINDOW_DEG, assignments_of,
 from app.indexing.search.row import row_of
 from tests.indexing.search.lattice_lines import LIMITS, WAVELENGTH_ANG, has_cell, lines_of, random_cell
 
-device_search = pytest.importorskip("app.indexing.device_search")
+device_search = pytest.importorskip("app.indexing.search.device_search")
 
 LATTICES = ("tP", "oP")
 N = 1600

@@ -21,9 +21,9 @@ import keras
 import numpy as np
 from jaxtyping import Float, Int
 
-from app.indexing.counter_random import GOLDEN, MULTIPLIERS, SHIFTS, UNIT, seed_key
-from app.indexing.kernel_numpy import DRAWS_BEFORE_PEAKS, LEAST_PIVOT, RAMP, student_constant
-from app.indexing.mcmc import McmcOptions, McmcState, Problem, kept_lines
+from app.indexing.walk.counter_random import GOLDEN, MULTIPLIERS, SHIFTS, UNIT, seed_key
+from app.indexing.walk.kernel_numpy import DRAWS_BEFORE_PEAKS, LEAST_PIVOT, RAMP, student_constant
+from app.indexing.walk.mcmc import McmcOptions, McmcState, Problem, kept_lines
 
 LEAST_PIVOTS: Mapping[str, float] = MappingProxyType({"float64": LEAST_PIVOT, "float32": 1e-6})
 """As `LEAST_PIVOT`, some ten units of rounding above what single precision can tell from 0."""

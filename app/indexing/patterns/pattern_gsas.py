@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 
 from app.errors import InvalidInput, TooLarge, UnsupportedFormat
-from app.indexing.pattern import MAX_POINTS, Pattern, make_pattern
-from app.indexing.pattern_columns import lines_of, quoted, wavelength_in
+from app.indexing.patterns.pattern import MAX_POINTS, Pattern, make_pattern
+from app.indexing.patterns.pattern_columns import lines_of, quoted, wavelength_in
 
 BANK: Final = re.compile(r"^BANK\s+\d+\s", re.MULTILINE)
 CENTIDEGREE: Final = 0.01

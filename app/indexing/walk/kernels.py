@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from app.errors import InvalidInput
-from app.indexing.mcmc import Kernel
+from app.indexing.walk.mcmc import Kernel
 
 DRIVER = Path("/proc/driver/nvidia")
 """Exists where an NVIDIA driver runs; looking there costs nothing, importing a framework to ask costs seconds."""
@@ -22,7 +22,7 @@ def gpu_ready() -> bool:
 
 
 def _cpu(n_threads: int | None) -> Kernel:
-    module = import_module("app.indexing.kernel_numba")
+    module = import_module("app.indexing.walk.kernel_numba")
     return module.NumbaKernel() if n_threads is None else module.NumbaKernel(n_threads)
 
 
@@ -45,7 +45,7 @@ def _gpu(n_threads: int | None) -> Kernel:
     if not gpu_ready():
         raise InvalidInput("The device 'gpu' was asked for and this machine has none; ask for 'auto' or 'cpu'.")
     choose_back_end()
-    return import_module("app.indexing.kernel_keras").KerasKernel()
+    return import_module("app.indexing.walk.kernel_keras").KerasKernel()
 
 
 def _auto(n_threads: int | None) -> Kernel:

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 
 import keras
 
-from app.indexing.kernel_keras import LEAST_PIVOTS, cholesky_solve, compiled_by_back_end
 from app.indexing.search.cells import FLATTEST, MAX_REFLECTIONS
 from app.indexing.search.evidence import IMPURITY_SHARE
 from app.indexing.search.growth import TRUST
 from app.indexing.search.hypotheses import GROWTH_WINDOW, LINE_SIGMA_DEG
 from app.indexing.search.low_order import MISSED, REJECTED
+from app.indexing.walk.kernel_keras import LEAST_PIVOTS, cholesky_solve, compiled_by_back_end
 
 COARSE_SIGMAS_DEG = (0.006, 0.012, 0.024, 0.048)
 """Errors of a line position that the coarse evidence considers, degrees of 2theta."""

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from app.errors import InvalidInput, TooLarge, UnsupportedFormat
-from app.indexing.pattern import AXES, MAX_POINTS, Axis, Pattern, make_pattern
+from app.indexing.patterns.pattern import AXES, MAX_POINTS, Axis, Pattern, make_pattern
 
 MAX_LINE_LENGTH: Final = 2000
 MAX_COLUMNS: Final = 64

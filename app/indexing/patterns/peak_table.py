@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from app.crystallography import bragg
-from app.indexing.peak_search import PeakSearch
+from app.indexing.patterns.peak_search import PeakSearch
 
 Column = Float[np.ndarray, "peak"]
 

@@ -11,10 +11,10 @@ from scipy.ndimage import gaussian_filter1d
 
 from app.crystallography import bragg
 from app.errors import InvalidInput
-from app.indexing.pattern import Doublet, Pattern, make_pattern
-from app.indexing.peak_search import PeakOptions, PeakSearch, peak_list_from_search, search_peaks
-from app.indexing.radiation import alpha2_from_alpha1, doublet_of_tube
-from tests.indexing.pattern_maker import COPPER, Instrument, counted, expected, matched, random_lines, sloping
+from app.indexing.patterns.pattern import Doublet, Pattern, make_pattern
+from app.indexing.patterns.peak_search import PeakOptions, PeakSearch, peak_list_from_search, search_peaks
+from app.indexing.patterns.radiation import alpha2_from_alpha1, doublet_of_tube
+from tests.indexing.patterns.pattern_maker import COPPER, Instrument, counted, expected, matched, random_lines, sloping
 
 LAB = Instrument(wavelength_ang=1.3)
 COPPER_LAB = Instrument(doublet=COPPER)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from app.errors import InvalidInput
-from app.indexing import compiled, kernels
-from app.indexing.kernel_numba import NumbaKernel
+from app.indexing import compiled
+from app.indexing.walk import kernels
+from app.indexing.walk.kernel_numba import NumbaKernel
 
 
 def test_the_cpu_gets_numba_with_as_many_threads_as_asked() -> None:
@@ -46,8 +47,9 @@ def test_keras_runs_on_what_is_installed(
 
 
 def test_choosing_imports_no_framework() -> None:
-    code = "import sys, app.indexing.kernels as k; k.gpu_ready(); sys.exit(bool({'keras', 'numba'} & set(sys.modules)))"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    load = "import sys, app.indexing.walk.kernels as k; k.gpu_ready()"
+    code = f"{load}; sys.exit(bool({{'keras', 'numba'}} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_compiled_code_goes_to_a_private_folder_where_no_other_is_writable(

@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 
 from app.errors import InvalidInput, TooLarge, UnsupportedFormat
-from app.indexing.pattern import MAX_POINTS, Doublet, Pattern, make_pattern
-from app.indexing.pattern_columns import decoded, lines_of, quoted
+from app.indexing.patterns.pattern import MAX_POINTS, Doublet, Pattern, make_pattern
+from app.indexing.patterns.pattern_columns import decoded, lines_of, quoted
 
 RAW_MAGIC: Final = b"RAW1.01"
 _FILE_HEADER: Final = 712

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import gammaln
 
-from app.indexing.counter_random import uniforms
-from app.indexing.mcmc import McmcOptions, McmcState, Problem, kept_lines
+from app.indexing.walk.counter_random import uniforms
+from app.indexing.walk.mcmc import McmcOptions, McmcState, Problem, kept_lines
 
 DRAWS_BEFORE_PEAKS = 2
 """Draw 0 accepts, draw 1 decides on resampling; then two for each line: its place in the subsample and its index."""

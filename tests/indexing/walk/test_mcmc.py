@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from app.errors import InvalidInput
-from app.indexing.kernel_numba import NumbaKernel
-from app.indexing.mcmc import Lines, McmcOptions, RefineRequest, merge, refine
 from app.indexing.problem import Candidates
-from tests.indexing.mcmc_cases import CELLS, lines_of, problem_of, slope, starts, true_x
+from app.indexing.walk.kernel_numba import NumbaKernel
+from app.indexing.walk.mcmc import Lines, McmcOptions, RefineRequest, merge, refine
+from tests.indexing.walk.mcmc_cases import CELLS, lines_of, problem_of, slope, starts, true_x
 
 KERNEL = NumbaKernel(1)
 OPTIONS = McmcOptions(n_steps=40)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from app.errors import AppError, InvalidInput, TooLarge, UnsupportedFormat
-from app.indexing.pattern import Axis, make_pattern
-from app.indexing.pattern_columns import read_line_list
-from app.indexing.pattern_files import MAX_BYTES, read_pattern
+from app.indexing.patterns.pattern import Axis, make_pattern
+from app.indexing.patterns.pattern_columns import read_line_list
+from app.indexing.patterns.pattern_files import MAX_BYTES, read_pattern
 
 N = 120
 X = 10 + 0.02 * np.arange(N)

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.indexing import kernel_numpy as reference
-from app.indexing.kernel_numpy import NumpyKernel
-from app.indexing.mcmc import McmcOptions, refine
 from app.indexing.problem import Candidates
-from tests.indexing.mcmc_cases import lines_of, problem_of, starts, true_x
-from tests.indexing.test_mcmc_kernels import STUDENT, start_of, walk
+from app.indexing.walk import kernel_numpy as reference
+from app.indexing.walk.kernel_numpy import NumpyKernel
+from app.indexing.walk.mcmc import McmcOptions, refine
+from tests.indexing.walk.mcmc_cases import lines_of, problem_of, starts, true_x
+from tests.indexing.walk.test_mcmc_kernels import STUDENT, start_of, walk
 
-kernel_keras = pytest.importorskip("app.indexing.kernel_keras")
+kernel_keras = pytest.importorskip("app.indexing.walk.kernel_keras")
 
 PROBLEM = problem_of("oP", lines_of("oP", 12, noise_deg=0.02, seed=5), n_ref=80)
 RICHEST = replace(STUDENT, summed=True, freedom=4.0, fit_zero_shift=True)

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import least_squares
 
-from app.indexing.pattern import Doublet
-from app.indexing.radiation import alpha2_from_alpha1
+from app.indexing.patterns.pattern import Doublet
+from app.indexing.patterns.radiation import alpha2_from_alpha1
 
 _LN2: Final = float(np.log(2.0))
 _GAUSS: Final = 2 * float(np.sqrt(_LN2 / np.pi))

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
-from app.indexing.counter_random import seed_key
-from app.indexing.kernel_numpy import LEAST_PIVOT, RAMP, student_constant
-from app.indexing.mcmc import McmcOptions, McmcState, Problem, kept_lines
-from app.indexing.numba_step import N_BINS, Chains, Data, Settings, walk
+from app.indexing.walk.counter_random import seed_key
+from app.indexing.walk.kernel_numpy import LEAST_PIVOT, RAMP, student_constant
+from app.indexing.walk.mcmc import McmcOptions, McmcState, Problem, kept_lines
+from app.indexing.walk.numba_step import N_BINS, Chains, Data, Settings, walk
 
 SMALLEST_SHARE = 64
 """Cells for one thread; below it the hand-over costs more than it saves."""

@@ -8,7 +8,7 @@ from app.crystallography.cell import UnitCell
 from app.crystallography.lattice import LATTICES
 from app.crystallography.metric import x_from_cell
 from app.crystallography.reflections import reflections_within
-from app.indexing.mcmc import Bounds, Lines, Problem, lattice_problem, one_pattern
+from app.indexing.walk.mcmc import Bounds, Lines, Problem, lattice_problem, one_pattern
 
 WAVELENGTH_ANG = 1.5406
 SIGMA_DEG = 0.01

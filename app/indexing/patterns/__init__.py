@@ -1,0 +1,1 @@
+"""Measured patterns: reading files, and the search for lines in them."""
