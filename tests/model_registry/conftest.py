@@ -58,7 +58,9 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
     two_heads, with_lambda, summing = (
         (folder / f"{name}.keras").read_bytes() for name in ("two_heads", "lambda", "sum")
     )
+    known = "tensorflow" in sys.modules
     compiled = convert_all([KerasNetwork(two_heads), KerasNetwork(summing)])
+    assert ("tensorflow" in sys.modules) == known, "only the child process knows TensorFlow"
     assert all(isinstance(outcome, Conversion) for outcome in compiled), compiled
     return Networks(two_heads, with_lambda, summing, *compiled)  # type: ignore[arg-type]
 

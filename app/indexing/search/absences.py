@@ -44,7 +44,8 @@ def absence_gain(found: Hypotheses, cell: int, observed: Observed) -> float:
     order = np.argsort(q2[:count], kind="stable")
     forbidden: Bool[np.ndarray, "symbol ref"] = np.stack([one.forbidden(hkl[order]) for one in classes])
     likelihood: Float[np.ndarray, "symbol"] = np.empty(len(classes))
-    weigh_absences(lines, observed.per_degree, float(found.sigma_deg[cell]), q2[order], forbidden, likelihood)
+    sigma_deg = float(found.sigma_deg[cell])
+    weigh_absences(lines, observed.per_degree, observed.foreign, sigma_deg, q2[order], forbidden, likelihood)
     gain = likelihood - likelihood[0]
     return float(gain.max() + np.log(np.sum(_prior(found.bravais) * np.exp(gain - gain.max()))))
 

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import keras
 
 from app.indexing.search.cells import FLATTEST, MAX_REFLECTIONS
-from app.indexing.search.evidence import IMPURITY_SHARE
 from app.indexing.search.growth import TRUST
 from app.indexing.search.hypotheses import GROWTH_WINDOW, LINE_SIGMA_DEG
 from app.indexing.search.low_order import MISSED, REJECTED
+from app.indexing.search.observed import FOREIGN_SHARE
 from app.indexing.walk.kernel_keras import LEAST_PIVOTS, cholesky_solve, compiled_by_back_end
 
 COARSE_SIGMAS_DEG = (0.006, 0.012, 0.024, 0.048)
@@ -247,8 +247,8 @@ def _coarse_evidence(cells: Grown, patterns: Patterns, lattice: Lattice, log_fac
         sigma = sigma_deg * patterns.per_degree
         norm = ops.log(math.sqrt(2 * math.pi) * sigma * chance + TINIEST)
         gain = -0.5 * ops.square(delta / sigma[:, None, :]) - norm[:, None, :]
-        used = real & (gain > math.log(IMPURITY_SHARE) + 1.0)
-        total = ops.sum(ops.where(used, gain, ops.where(real, math.log(IMPURITY_SHARE), 0.0)), axis=2)
+        used = real & (gain > math.log(FOREIGN_SHARE) + 1.0)
+        total = ops.sum(ops.where(used, gain, ops.where(real, math.log(FOREIGN_SHARE), 0.0)), axis=2)
         matrix, _ = _normal(columns, ops.where(used, 1.0 / ops.square(sigma)[:, None, :], 0.0), delta)
         totals.append(total + _occam(matrix, patterns) + _log_beta(used, n_predicted, log_factorials))
     enough = cells.indexed >= ops.maximum(cells.x.shape[2] + 2, patterns.count // 2)[:, None]

@@ -34,8 +34,6 @@ TYPICAL_SIGMA_DEG = 0.012
 """The most probable of them."""
 SIGMA_SPREAD = 0.8
 """Standard deviation of the natural logarithm of the error."""
-IMPURITY_SHARE = 0.02
-"""Intensity of impurity lines relative to chance."""
 RESOLUTION_DEG = 0.06
 """Predicted lines closer than this show up as one."""
 LOG_LENGTH_RANGE = math.log(50.0 / 2.0)
@@ -108,6 +106,7 @@ def _line_evidence(
     groups: int,
     lines: Float[np.ndarray, "peak"],
     per_degree: Float[np.ndarray, "peak"],
+    foreign: Float[np.ndarray, "peak"],
     n_lines: int,
     q2_max: float,
     sigma_deg: float,
@@ -125,8 +124,8 @@ def _line_evidence(
             ref += 1
         chance = 1.5 * n_lines / q2_max * math.sqrt(max(lines[i], 1e-9) / q2_max)
         gain = math.log(density / (sigma * _ROOT_TWO_PI * chance) + 1e-30)
-        used[i] = gain > math.log(IMPURITY_SHARE) + 1.0
-        total += gain if used[i] else math.log(IMPURITY_SHARE)
+        used[i] = gain > math.log(foreign[i]) + 1.0
+        total += gain if used[i] else math.log(foreign[i])
         n_used += used[i]
     return total + _log_beta(n_used + 1.0, max(groups - n_used, 0) + 1.0), n_used
 
@@ -138,6 +137,7 @@ def weigh(  # noqa: C901 - one compiled loop
     q2: Float[np.ndarray, "peak"],
     per_degree: Float[np.ndarray, "peak"],
     slope: Float[np.ndarray, "peak"],
+    foreign: Float[np.ndarray, "peak"],
     zero_sigma: float,
     sigma_grid: Float[np.ndarray, "sigma"],
     sigma_prior: Float[np.ndarray, "sigma"],
@@ -155,7 +155,7 @@ def weigh(  # noqa: C901 - one compiled loop
 
     Args:
         x, zero: metric terms and zero shift in degrees of each cell, refined.
-        q2, per_degree, slope: the lines, see `Observed`.
+        q2, per_degree, slope, foreign: the lines, see `Observed`.
         zero_sigma: standard deviation of the prior of the zero shift, degrees.
         sigma_grid: errors of a line position to consider, degrees.
         sigma_prior: logarithm of the prior probability of each.
@@ -198,7 +198,7 @@ def weigh(  # noqa: C901 - one compiled loop
         best = -1
         for g in range(sigma_grid.shape[0]):
             total, n_used = _line_evidence(
-                ascending, count, size, groups, lines, per_degree, n_lines, q2_max, sigma_grid[g], used
+                ascending, count, size, groups, lines, per_degree, foreign, n_lines, q2_max, sigma_grid[g], used
             )
             evidence[g] = -np.inf
             if n_used < n:
@@ -221,6 +221,7 @@ def weigh(  # noqa: C901 - one compiled loop
 def weigh_absences(
     lines: Float[np.ndarray, "peak"],
     per_degree: Float[np.ndarray, "peak"],
+    foreign: Float[np.ndarray, "peak"],
     sigma_deg: float,
     predicted: Float[np.ndarray, "ref"],
     forbidden: Bool[np.ndarray, "symbol ref"],
@@ -230,7 +231,7 @@ def weigh_absences(
 
     Args:
         lines: positions in q^2, freed of the zero shift.
-        per_degree, sigma_deg: see `weigh`.
+        per_degree, foreign, sigma_deg: see `weigh`.
         predicted: q^2 of the reflections within the limiting sphere, ascending.
         forbidden: which of them each extinction symbol forbids.
         log_likelihood: written.
@@ -246,5 +247,5 @@ def weigh_absences(
                 n += 1
         groups = _group(kept, n, lines, per_degree, size)
         log_likelihood[symbol], _ = _line_evidence(
-            kept, n, size, groups, lines, per_degree, n_lines, q2_max, sigma_deg, used
+            kept, n, size, groups, lines, per_degree, foreign, n_lines, q2_max, sigma_deg, used
         )

@@ -95,9 +95,9 @@ def weighed(
 ) -> Hypotheses:
     """Weigh refined cells as they are; keep the best distinct ones."""
     log_odds, indexed, possible, sigma = (np.empty(len(x)) for _ in range(4))
-    q2, per_degree, slope = observed.q2, observed.per_degree, observed.slope
+    lines = (observed.q2, observed.per_degree, observed.slope, observed.foreign)
     weigh(
-        x, zero, q2, per_degree, slope, zero_sigma_deg, _SIGMA_GRID, _SIGMA_PRIOR, *row_of(bravais), limits,
+        x, zero, *lines, zero_sigma_deg, _SIGMA_GRID, _SIGMA_PRIOR, *row_of(bravais), limits,
         log_odds, indexed, possible, sigma,
     )  # fmt: skip
     order = np.argsort(-log_odds, kind="stable")
