@@ -45,6 +45,7 @@ class Found:
         zero_shift_deg, log_odds, n_indexed, n_possible, sigma_deg: see `Solution`.
         niggli: reduced primitive cell.
         volume: of it, Angstrom^3.
+        conventional: x is known to be in the conventional setting.
     """
 
     bravais: str
@@ -57,6 +58,7 @@ class Found:
     sigma_deg: float
     niggli: UnitCell
     volume: float
+    conventional: bool = False
 
 
 Wanted = Callable[[Found], bool]
@@ -170,8 +172,10 @@ def _twins(one: Found, other: Found) -> bool:
 
 def in_convention(found: Found) -> Found:
     """Put the cell into the conventional setting of its lattice."""
+    if found.conventional:
+        return found
     readings = [one for one in bravais_of(found.niggli, tolerance=1e-4) if one.bravais == found.bravais]
     if not readings:
-        return found
+        return replace(found, conventional=True)
     best = min(readings, key=lambda one: one.deviation)
-    return replace(found, x=x_from_cell(LATTICES[found.bravais], best.cell))
+    return replace(found, x=x_from_cell(LATTICES[found.bravais], best.cell), conventional=True)

@@ -49,7 +49,7 @@ LEAST_VOLUME_ANG3 = 8.0
 UNBOUNDED_VOLUME_ANG3 = 1e6
 SURE_LOG_ODDS = 12.0
 """Evidence against chance above which a cell may be beyond doubt."""
-SURE_GAP = 8.0
+SURE_GAP = 7.0
 """Evidence against the next family above which it is."""
 TEMPERATURE = 3.0
 """Evidence is divided by this before it becomes a probability: the lines know less than they seem to."""
@@ -282,7 +282,7 @@ class _Search:
                 zero_sigma_deg=self.zero_sigma,
                 indices=NEAR_RELATIVES if _is_certain(found) else FAR_RELATIVES,
             )
-        return tuple(one for one in found if self._is_within_bounds(one))
+        return tuple(one for one in map(in_convention, found) if self._is_within_bounds(one))
 
     def _is_wanted(self, found: Found) -> bool:
         allowed, lines = self.options.max_impurities, self.observed.shifted(found.zero_shift_deg).q2
@@ -296,7 +296,7 @@ class _Search:
 
     def _is_within_bounds(self, found: Found) -> bool:
         """The search keeps the bounds in the setting that it comes upon; the answer is in the conventional one."""
-        lengths = cell_from_x(LATTICES[found.bravais], in_convention(found).x).constants[:3]
+        lengths = cell_from_x(LATTICES[found.bravais], found.x).constants[:3]
         return self.limits.min_length <= min(lengths) and max(lengths) <= self.limits.max_length
 
     def _out_of_time(self) -> bool:
