@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from app.crystallography import metric
 from app.crystallography.cell import UnitCell
 from app.crystallography.extinction_classes import ExtinctionClass, extinction_classes
+from app.crystallography.extinction_symbol import Extinction
 from app.crystallography.lattice import LATTICES
 from app.crystallography.reflections import sphere
 from app.errors import InvalidInput
@@ -33,23 +34,6 @@ _SAME_LINE = 1e-7
 """Relative difference of two q^2 of one predicted line."""
 _CREDIBLE = 20.0
 """Symbols less probable than the first by a factor exp(-20), about three forbidden lines, are left out."""
-
-
-@dataclass(frozen=True)
-class Extinction:
-    """One extinction symbol that the indexed lines allow.
-
-    Attributes:
-        symbol: as in International Tables A, e.g. ``P 1 21/c 1``.
-        space_groups: Hermann-Mauguin symbols of the space groups with these absences, in the setting of the cell.
-        n_forbidden: indexed lines that it forbids.
-        n_absent: predicted lines that it explains as absent.
-    """
-
-    symbol: str
-    space_groups: tuple[str, ...]
-    n_forbidden: int
-    n_absent: int
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from app.crystallography.cell import UnitCell
+from app.crystallography.extinction_symbol import Extinction
 
 BRAVAIS = ("cF", "cI", "cP", "hR", "hP", "tI", "tP", "oF", "oI", "oC", "oP", "mC", "mP", "aP")
 
@@ -72,23 +73,6 @@ class IndexedLine:
     hkl: tuple[int, int, int] | None
     q2_calculated_inv_ang2: float | None
     delta_two_theta_deg: float | None
-
-
-@dataclass(frozen=True)
-class Extinction:
-    """One extinction symbol that the indexed lines allow, most probable first.
-
-    Attributes:
-        symbol: as in International Tables A, e.g. ``P 1 21/c 1``.
-        space_groups: Hermann-Mauguin symbols of the space groups with these absences.
-        n_forbidden: indexed lines that it forbids.
-        n_absent: predicted lines that it explains as absent.
-    """
-
-    symbol: str
-    space_groups: tuple[str, ...]
-    n_forbidden: int
-    n_absent: int
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from app.crystallography.extinction import rank_extinctions
 from app.crystallography.lattice import LATTICES, BravaisLattice
 from app.crystallography.merit import figures_of_merit, match_lines
 from app.crystallography.reflections import Reflections, reflections_within
-from app.indexing.problem import Extinction, IndexedLine, Solution
+from app.indexing.problem import IndexedLine, Solution
 from app.indexing.ranking import Found, in_convention
 from app.indexing.search.hypotheses import ZERO_SIGMA_DEG
 from app.indexing.search.observed import Observed
@@ -113,7 +113,7 @@ def _solution(
         n_lines=len(fit.lines),
         n_possible=found.n_possible,
         lines=_indexed_lines(observed.q2, fit, wavelength_ang),
-        extinctions=_extinctions(found.bravais, cell, fit),
+        extinctions=rank_extinctions(found.bravais, cell, fit.lines, fit.window, count=EXTINCTIONS),
         relatives=relatives,
         found_by=found.generator,
     )
@@ -167,11 +167,6 @@ def _angular_difference(
 def _hkl(row: Int[np.ndarray, "3"]) -> tuple[int, int, int]:
     h, k, l = (int(index) for index in row)  # noqa: E741
     return h, k, l
-
-
-def _extinctions(bravais: str, cell: UnitCell, fit: _Fit) -> tuple[Extinction, ...]:
-    ranked = rank_extinctions(bravais, cell, fit.lines, fit.window, count=EXTINCTIONS)
-    return tuple(Extinction(one.symbol, one.space_groups, one.n_forbidden, one.n_absent) for one in ranked)
 
 
 def _relatives(families: Sequence[Found]) -> list[tuple[int, ...]]:
