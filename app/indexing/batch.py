@@ -30,7 +30,7 @@ from app.indexing.search.generator import Effort, Proposal
 from app.indexing.search.low_order import LowOrder
 from app.indexing.search.observed import Observed
 from app.indexing.solve import ROUNDS, Round, Rounds, search_bounds, solve
-from app.indexing.walk.kernels import choose_back_end, gpu_ready
+from app.indexing.walk.kernels import NO_GPU, choose_back_end, gpu_ready
 
 if TYPE_CHECKING:
     from app.indexing.search.device_search import DeviceSearch
@@ -151,7 +151,7 @@ def device_search(device: str) -> DeviceSearch | None:
     """
     found = _gpu_search() if device != "cpu" and gpu_ready() else None
     if device == "gpu" and found is None:
-        raise InvalidInput("The device 'gpu' was asked for and this machine has none; ask for 'auto' or 'cpu'.")
+        raise InvalidInput(NO_GPU)
     return found
 
 

@@ -42,7 +42,7 @@ from app.indexing.search.observed import Observed, observed_from
 from app.indexing.search.volume import ByVolume
 from app.indexing.search.zones import Zones
 from app.indexing.solution import n_unindexed, solutions_from
-from app.indexing.walk.kernels import gpu_ready
+from app.indexing.walk.kernels import NO_GPU, gpu_ready
 
 LEAST_VOLUME_ANG3 = 8.0
 """Smallest primitive volume: an atom needs as much."""
@@ -162,7 +162,7 @@ def _check(peaks: PeakList, options: SolveOptions) -> None:
     if unknown or not options.lattices:
         raise InvalidInput(f"lattices: found {unknown or 'none'}; choose from {', '.join(BRAVAIS)}")
     if options.device == "gpu" and not gpu_ready():
-        raise InvalidInput("device: there is no GPU on this machine; ask for auto or cpu")
+        raise InvalidInput(NO_GPU)
     _check_lines(peaks)
 
 

@@ -14,6 +14,8 @@ from app.indexing.walk.mcmc import Kernel
 
 DRIVER = Path("/proc/driver/nvidia")
 """Exists where an NVIDIA driver runs; looking there costs nothing, importing a framework to ask costs seconds."""
+NO_GPU = "The device 'gpu' was asked for and this machine has none; ask for 'auto' or 'cpu'."
+"""Said where the GPU is asked for and there is none."""
 
 
 def gpu_ready() -> bool:
@@ -43,7 +45,7 @@ def choose_back_end() -> None:
 
 def _gpu(n_threads: int | None) -> Kernel:
     if not gpu_ready():
-        raise InvalidInput("The device 'gpu' was asked for and this machine has none; ask for 'auto' or 'cpu'.")
+        raise InvalidInput(NO_GPU)
     choose_back_end()
     return import_module("app.indexing.walk.kernel_keras").KerasKernel()
 
