@@ -187,6 +187,7 @@ class _Search:
     batches: list[Hypotheses] = field(default_factory=list)
     reports: list[SearchReport] = field(default_factory=list)
     best: tuple[Found, ...] = ()
+    leader: Solution | None = None
     done: set[str] = field(default_factory=set)
     cancelled: bool = False
 
@@ -209,6 +210,8 @@ class _Search:
                 break
             self._run_round(rounds)
             self.best = self._ranked()
+            if self.on_progress is not None:
+                self.leader = next(iter(self._solutions(1)), None)
             if self._out_of_time():
                 stopped = "cancelled" if self.cancelled else "deadline"
                 break
@@ -323,9 +326,8 @@ class _Search:
         if self.on_progress is None:
             return
         done = tuple(bravais for bravais in self.options.lattices if bravais in self.done)
-        best = self._solutions(1)
         seconds = time.monotonic() - self.started
-        self.on_progress(Progress(done, self.options.lattices, spent, seconds, best[0] if best else None))
+        self.on_progress(Progress(done, self.options.lattices, spent, seconds, self.leader))
 
     def _result(self, stopped: str) -> SolveResult:
         return SolveResult(
