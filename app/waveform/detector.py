@@ -1,0 +1,53 @@
+"""What of a dual-phase xenon detector shapes an S2 pulse in time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+
+MM2_PER_US_FROM_CM2_PER_S: Final = 1e-4
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Transport and amplification of the electrons.
+
+    Attributes:
+        drift_velocity_mm_per_us: of electrons in the liquid.
+        longitudinal_diffusion_cm2_per_s: D_L of electrons in the liquid.
+        gas_gap_us: for how long one electron makes light while it crosses the gas.
+        phd_per_electron: mean detected photons of one extracted electron.
+        drift_min_us, drift_max_us: shortest and longest drift time of an event.
+    """
+
+    drift_velocity_mm_per_us: float = 1.5
+    longitudinal_diffusion_cm2_per_s: float = 26.0
+    gas_gap_us: float = 1.1
+    phd_per_electron: float = 40.0
+    drift_min_us: float = 20.0 / 1.5
+    drift_max_us: float = 1450.0 / 1.5
+
+    def diffusion_us(self, drift_time_us: Float[np.ndarray, "*any"] | float) -> Float[np.ndarray, "*any"]:
+        """Standard deviation of the arrival times after a drift [us]: sqrt(2 D_L t) / v (Sorensen, NIM A 635, 2011)."""
+        d_mm2_per_us = self.longitudinal_diffusion_cm2_per_s * MM2_PER_US_FROM_CM2_PER_S
+        return np.sqrt(2.0 * d_mm2_per_us * np.asarray(drift_time_us)) / self.drift_velocity_mm_per_us
+
+
+DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType(
+    {
+        "reference": Detector(),
+        # LZ, science run of 2024 at 96.5 V/cm: drift velocity, longest drift and electron size from NEST's
+        # LZ_WS2024.hh (NEST 2.4, nestpy 2.1.3); D_L from NEST's GetDiffLong_Liquid.
+        "lz-ws2024": Detector(1.330, 27.5, 1.1, 46.9, 10.0, 1029.0),
+        # XENON1T: pax, config/XENON1T.ini.
+        "xenon1t": Detector(1.440, 22.8, 0.9, 21.3, 10.0, 673.0),
+        # XENONnT: public configuration of fuse.
+        "xenonnt": Detector(1.335, 44.5, 1.0, 21.3, 10.0, 1113.0),
+    }
+)
+"""Named settings. The shipped model is trained on none but a range around all; `reference` is where it is compared."""
