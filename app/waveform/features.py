@@ -1,0 +1,273 @@
+"""What the model sees of a waveform: its shape around the centroid, free of baseline, gain and position.
+
+The same function serves training and service. All of it is computed per waveform, so an answer depends neither on the
+other waveforms of a batch nor on their order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from app.waveform.detector import Detector
+
+SAMPLES: Final = 5000
+SAMPLE_US: Final = 0.01
+EDGE: Final = 250
+"""Samples at each end that give the first estimate of baseline and noise."""
+COARSE: Final = 20
+"""Samples summed to look for the pulse."""
+THRESHOLD: Final = 5.0
+"""Standard deviations of the noise by which a coarse bin stands out."""
+MARGIN: Final = 8
+"""Coarse bins kept on both sides of what stands out."""
+SMALLEST_SHARE: Final = 2e-3
+"""What is smaller than this share of the highest coarse bin is not the pulse: single electrons, afterpulses."""
+SHAPE_BINS: Final = 128
+BIN_SAMPLES: Final = 20
+MOMENT_ORDERS: Final = (3, 4, 5, 6)
+WIDTHS: Final = ((0.5, 0.25), (0.5, 0.1), (0.5, 0.03), (0.5, 0.01), (0.75, 0.5), (0.9, 0.5), (0.97, 0.5), (0.99, 0.5))
+"""Pairs of quantiles of the pulse's area whose distance in time is a feature."""
+PHOTONS_LOG10: Final = (1.0, 8.0)
+NOISE_SHARE: Final = (1e-4, 1e2)
+"""Ranges of the two numbers that tell the size; what lies outside is put at the end."""
+SETTINGS: Final = ("gas_gap_us", "diffusion_min_us", "diffusion_max_us", "log10_phd_per_electron")
+
+
+@dataclass(frozen=True)
+class Pulses:
+    """The pulse of each waveform, still in the waveform's own unit.
+
+    Attributes:
+        signal: samples without baseline.
+        baseline: what was taken off at the first and at the last sample.
+        noise: standard deviation of one sample outside the pulse.
+        window: first sample of the pulse and first one after it; (0, 0) where nothing stands out.
+        found: a pulse stands out of the noise.
+        area: sum of the signal in the window.
+        centroid: mean position weighed by the signal [samples].
+    """
+
+    signal: Float[np.ndarray, "wave sample"]
+    baseline: Float[np.ndarray, "wave 2"]
+    noise: Float[np.ndarray, "wave"]
+    window: Int[np.ndarray, "wave 2"]
+    found: Bool[np.ndarray, "wave"]
+    area: Float[np.ndarray, "wave"]
+    centroid: Float[np.ndarray, "wave"]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the network takes.
+
+    Attributes:
+        shape: share of the area in bins of 0.2 us around the centroid, times the number of bins.
+        numbers: moments, widths, size and settings; the columns are `NUMBERS`.
+    """
+
+    shape: Float[np.ndarray, "wave bin"]
+    numbers: Float[np.ndarray, "wave feature"]
+
+
+NUMBERS: Final = (
+    "rms_us",
+    "log_rms",
+    *(f"moment_{order}" for order in MOMENT_ORDERS),
+    *(f"width_{high:g}_{low:g}_us" for high, low in WIDTHS),
+    "log10_photons",
+    "log10_noise_share",
+    *SETTINGS,
+    "drift_known",
+    "diffusion_us",
+    "excess_us2",
+)
+
+
+def features(
+    waveforms: Float[np.ndarray, "wave sample"],
+    detector: Detector,
+    drift_time_us: Float[np.ndarray, "wave"] | None = None,
+) -> Features:
+    """Bring waveforms of 5,000 samples of 10 ns into the form that the network takes.
+
+    Args:
+        waveforms: positive pulses on any baseline, in any unit.
+        drift_time_us: nan where unknown.
+    """
+    return features_from_pulses(find_pulses(waveforms), detector, drift_time_us)
+
+
+def features_from_pulses(
+    pulses: Pulses, detector: Detector, drift_time_us: Float[np.ndarray, "wave"] | None = None
+) -> Features:
+    """Turn pulses that were found already into features; see `features`."""
+    n = len(pulses.area)
+    drift = np.full(n, np.nan) if drift_time_us is None else np.asarray(drift_time_us, dtype=float)
+    share, time_us = _binned(pulses)
+    own = _shape_numbers(share, time_us)
+    size = _size_numbers(pulses)
+    settings = _settings_numbers(detector, drift, own[:, 0])
+    numbers = np.concatenate([own, size, settings], axis=1)
+    return Features((share * SHAPE_BINS).astype(np.float32), numbers.astype(np.float32))
+
+
+# --- the pulse --------------------------------------------------------------------------------------------------------
+
+
+def find_pulses(waveforms: Float[np.ndarray, "wave sample"]) -> Pulses:
+    """Take off the baseline, a line through what lies before and after the pulse, and find the pulse."""
+    x = np.asarray(waveforms, dtype=np.float64)
+    start, stop, found = _window(x)
+    line, noise = _baseline(x, start, stop)
+    ramp = np.linspace(0.0, 1.0, x.shape[1])
+    signal = x - (line[:, :1] + (line[:, 1:] - line[:, :1]) * ramp)
+    position = np.arange(x.shape[1])
+    inside = (position >= start[:, None]) & (position < stop[:, None])
+    kept = np.where(inside, signal, 0.0)
+    area = kept.sum(axis=1)
+    found &= area > 0.0
+    centroid = np.where(found, (kept @ (position + 0.5)) / np.where(found, area, 1.0), x.shape[1] / 2.0)
+    centroid = np.clip(centroid, start, np.maximum(stop, start))
+    return Pulses(signal, line, noise, np.stack([start, stop], axis=1), found, area, centroid)
+
+
+def _window(
+    x: Float[np.ndarray, "wave sample"],
+) -> tuple[Int[np.ndarray, "wave"], Int[np.ndarray, "wave"], Bool[np.ndarray, "wave"]]:
+    """First and last coarse bin that stand out of the noise, with a margin, in samples."""
+    n = x.shape[1] // COARSE
+    coarse = x[:, : n * COARSE].reshape(len(x), n, COARSE).mean(axis=2)
+    left, right = x[:, :EDGE], x[:, -EDGE:]
+    ends = np.stack([np.median(left, axis=1), np.median(right, axis=1)], axis=1)
+    edge = EDGE // COARSE
+    noise = np.minimum(left.std(axis=1), right.std(axis=1)) / np.sqrt(COARSE)
+    noise = np.maximum(noise, np.minimum(coarse[:, :edge].std(axis=1), coarse[:, -edge:].std(axis=1)))
+    above = coarse - (ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * np.linspace(0.0, 1.0, n))
+    out = above > np.maximum(THRESHOLD * noise, SMALLEST_SHARE * above.max(axis=1))[:, None]
+    found = out.any(axis=1)
+    first = np.maximum(out.argmax(axis=1) - MARGIN, 0)
+    last = np.minimum(n - out[:, ::-1].argmax(axis=1) + MARGIN, n)
+    return np.where(found, first * COARSE, 0), np.where(found, last * COARSE, 0), found
+
+
+def _baseline(
+    x: Float[np.ndarray, "wave sample"], start: Int[np.ndarray, "wave"], stop: Int[np.ndarray, "wave"]
+) -> tuple[Float[np.ndarray, "wave 2"], Float[np.ndarray, "wave"]]:
+    """Ends of the line through the means before and after the pulse, and the noise about them.
+
+    Where one side has too few samples, its mean is taken to be the other's.
+    """
+    n = x.shape[1]
+    position = np.arange(n)
+    before, after = position < start[:, None], position >= stop[:, None]
+    count = np.stack([before.sum(axis=1), after.sum(axis=1)], axis=1)
+    mean = np.stack([_mean(x, before), _mean(x, after)], axis=1)
+    enough = count >= EDGE
+    fallback = np.where(count[:, 0] > count[:, 1], mean[:, 0], mean[:, 1])
+    mean = np.where(enough, mean, fallback[:, None])
+    middle = np.stack([start / 2.0, (stop + n) / 2.0], axis=1)
+    slope = np.where(enough.all(axis=1), (mean[:, 1] - mean[:, 0]) / np.maximum(middle[:, 1] - middle[:, 0], 1.0), 0.0)
+    ends = mean[:, :1] + slope[:, None] * (np.array([0.0, n - 1.0]) - middle[:, :1])
+    square = (_mean((x - mean[:, :1]) ** 2, before), _mean((x - mean[:, 1:]) ** 2, after))
+    weights = np.maximum(count, 1)
+    return ends, np.sqrt((square[0] * count[:, 0] + square[1] * count[:, 1]) / weights.sum(axis=1))
+
+
+def _mean(x: Float[np.ndarray, "wave sample"], where: Bool[np.ndarray, "wave sample"]) -> Float[np.ndarray, "wave"]:
+    return np.where(where, x, 0.0).sum(axis=1) / np.maximum(where.sum(axis=1), 1)
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def _binned(pulses: Pulses) -> tuple[Float[np.ndarray, "wave bin"], Float[np.ndarray, "wave bin"]]:
+    """Share of the area in each bin around the centroid, and the bins' centres from the centroid [us]."""
+    n = pulses.signal.shape[1]
+    summed = np.concatenate([np.zeros((len(pulses.area), 1)), np.cumsum(pulses.signal, axis=1)], axis=1)
+    first = np.round(pulses.centroid).astype(int) - SHAPE_BINS // 2 * BIN_SAMPLES
+    edges = first[:, None] + np.arange(SHAPE_BINS + 1) * BIN_SAMPLES
+    inside = np.clip(edges, pulses.window[:, :1], np.maximum(pulses.window[:, 1:], pulses.window[:, :1]))
+    content = np.diff(np.take_along_axis(summed, np.clip(inside, 0, n), axis=1), axis=1)
+    centres = (edges[:, 1:] + edges[:, :-1]) / 2.0 - pulses.centroid[:, None]
+    # Without a pulse there is no area to divide by, and every bin is empty.
+    area = np.where(pulses.found, pulses.area, np.inf)
+    return content / area[:, None], centres * SAMPLE_US
+
+
+def _shape_numbers(
+    share: Float[np.ndarray, "wave bin"], time_us: Float[np.ndarray, "wave bin"]
+) -> Float[np.ndarray, "wave feature"]:
+    variance = np.maximum((share * time_us**2).sum(axis=1), SAMPLE_US**2)
+    rms = np.sqrt(variance)
+    scaled = time_us / rms[:, None]
+    moments = [(share * scaled**order).sum(axis=1) for order in MOMENT_ORDERS]
+    quantile = _quantiles(share, time_us)
+    widths = [quantile[high] - quantile[low] for high, low in WIDTHS]
+    return np.stack([rms, np.log(rms), *moments, *widths], axis=1)
+
+
+def _quantiles(
+    share: Float[np.ndarray, "wave bin"], time_us: Float[np.ndarray, "wave bin"]
+) -> dict[float, Float[np.ndarray, "wave"]]:
+    """Time below which a share of the area lies, linear within a bin."""
+    # The running maximum: noise must not let the sum fall.
+    below = np.maximum.accumulate(np.cumsum(share, axis=1), axis=1)
+    rows = np.arange(len(share))
+    found = {}
+    for level in sorted({level for pair in WIDTHS for level in pair}):
+        at = np.minimum((below >= level).argmax(axis=1), share.shape[1] - 1)
+        before = np.where(at > 0, below[rows, at - 1], 0.0)
+        step = below[rows, at] - before
+        within = np.where(step > 0.0, (level - before) / np.where(step > 0.0, step, 1.0), 0.5)
+        found[level] = time_us[rows, at] + (np.clip(within, 0.0, 1.0) - 0.5) * BIN_SAMPLES * SAMPLE_US
+    return found
+
+
+def _size_numbers(pulses: Pulses) -> Float[np.ndarray, "wave feature"]:
+    """How many photons the pulse has, judged by its graininess, and how large the noise is beside it.
+
+    Neighbouring samples of a smooth pulse differ by counting statistics alone, whose variance in the waveform's unit
+    is unit per photon times signal; so area and graininess give the number of photons whatever the unit.
+    """
+    x = pulses.signal
+    rough = np.zeros_like(x)
+    rough[:, 1:-1] = (x[:, 1:-1] - (x[:, 2:] + x[:, :-2]) / 2.0) ** 2 / 1.5
+    position = np.arange(x.shape[1])
+    inside = (position >= pulses.window[:, :1]) & (position < pulses.window[:, 1:])
+    n_inside = inside.sum(axis=1)
+    outside = _mean(rough, ~inside)
+    grain = np.where(inside, rough, 0.0).sum(axis=1) - outside * n_inside
+    area = np.where(pulses.found, pulses.area, 1.0)
+    photons = area**2 / np.maximum(grain, area**2 * 10.0 ** -PHOTONS_LOG10[1])
+    noise = pulses.noise * np.sqrt(BIN_SAMPLES) * SHAPE_BINS / area
+    return np.stack(
+        [
+            np.log10(np.clip(photons, 10.0 ** PHOTONS_LOG10[0], 10.0 ** PHOTONS_LOG10[1])),
+            np.log10(np.clip(noise, *NOISE_SHARE)),
+        ],
+        axis=1,
+    )
+
+
+def _settings_numbers(
+    detector: Detector, drift_time_us: Float[np.ndarray, "wave"], rms_us: Float[np.ndarray, "wave"]
+) -> Float[np.ndarray, "wave feature"]:
+    """Settings of the detector, and what of the pulse's variance neither gap nor, where known, diffusion explains."""
+    n = len(rms_us)
+    known = np.isfinite(drift_time_us)
+    diffusion = detector.diffusion_us(np.where(known, drift_time_us, 0.0))
+    fixed = [
+        detector.gas_gap_us,
+        float(detector.diffusion_us(detector.drift_min_us)),
+        float(detector.diffusion_us(detector.drift_max_us)),
+        float(np.log10(detector.phd_per_electron)),
+    ]
+    excess = rms_us**2 - detector.gas_gap_us**2 / 12.0 - diffusion**2
+    return np.concatenate(
+        [np.tile(fixed, (n, 1)), np.stack([known.astype(float), diffusion, excess], axis=1)],
+        axis=1,
+    )

@@ -1,0 +1,111 @@
+"""Published waveform models: what the service asks for a posterior."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from app.errors import InvalidInput, ModelRefused
+from app.model_registry.registry import LoadedModel
+from app.waveform.detector import Detector
+from app.waveform.features import NUMBERS, Features, Pulses, features_from_pulses, find_pulses
+from app.waveform.posterior import Posterior
+
+FAMILY: Final = "waveform/posterior-network"
+BLOCK: Final = 128
+"""Waveforms worked on at a time: their samples stay in the processor's cache."""
+_DRIFT: Final = ("drift_known", "diffusion_us", "excess_us2")
+_JUDGED: Final = np.array([name not in _DRIFT for name in NUMBERS])
+"""Features whose range is checked; what follows from the drift time is within its range or follows from others."""
+
+
+class WaveformModel(Protocol):
+    """What `app.waveform.predict` needs of a model."""
+
+    @property
+    def loaded(self) -> LoadedModel: ...
+
+    def posterior(
+        self,
+        pulses: Pulses,
+        detector: Detector,
+        drift_time_us: Float[np.ndarray, "wave"] | None = None,
+    ) -> Posterior:
+        """What is known of each pulse's scatters; see `Posterior`. Unknown drift times are nan."""
+        ...
+
+    def outside(self, pulses: Pulses, detector: Detector) -> list[tuple[str, ...]]:
+        """For each pulse the names of the features and settings outside the range of training."""
+        ...
+
+
+@dataclass(frozen=True)
+class PosteriorNetwork:
+    """A network whose softmax has a cell for a single scatter and then one for each range of separations.
+
+    Attributes:
+        edges_us: edges of the cells of separation [us].
+        lowest, highest: range of each feature in training.
+    """
+
+    loaded: LoadedModel
+    edges_us: Float[np.ndarray, "cell+1"]
+    lowest: Float[np.ndarray, "feature"]
+    highest: Float[np.ndarray, "feature"]
+
+    def posterior(
+        self, pulses: Pulses, detector: Detector, drift_time_us: Float[np.ndarray, "wave"] | None = None
+    ) -> Posterior:
+        return self.posterior_from_features(features_from_pulses(pulses, detector, drift_time_us))
+
+    def posterior_from_features(self, seen: Features) -> Posterior:
+        """The same where the features are known already."""
+        inside = np.clip(seen.numbers, self.lowest, self.highest).astype(np.float32)
+        probability = self.loaded.run({"shape": seen.shape, "numbers": inside})["probability"].astype(float)
+        return posterior_from_probability(probability, self.edges_us)
+
+    def outside(self, pulses: Pulses, detector: Detector) -> list[tuple[str, ...]]:
+        numbers = features_from_pulses(pulses, detector).numbers
+        beyond: Bool[np.ndarray, "wave feature"] = ((numbers < self.lowest) | (numbers > self.highest)) & _JUDGED
+        return [tuple(np.array(NUMBERS)[row].tolist()) for row in beyond]
+
+
+def posterior_from_probability(
+    probability: Float[np.ndarray, "wave cell+1"], edges_us: Float[np.ndarray, "cell+1"]
+) -> Posterior:
+    """Split a softmax whose first cell is the single scatter."""
+    two = probability[:, 1:]
+    total = two.sum(axis=1)
+    return Posterior(total / probability.sum(axis=1), edges_us, two / total[:, None])
+
+
+def in_blocks(waveforms: Float[np.ndarray, "wave sample"]) -> Iterator[tuple[slice, Pulses]]:
+    """Find the pulses of many waveforms, some at a time."""
+    for start in range(0, len(waveforms), BLOCK):
+        rows = slice(start, start + BLOCK)
+        yield rows, find_pulses(waveforms[rows])
+
+
+def waveform_model(loaded: LoadedModel) -> WaveformModel:
+    """Give a loaded version the behaviour of its family.
+
+    Raises:
+        InvalidInput: the version is of another job.
+        ModelRefused: its parameters do not fit its family.
+    """
+    manifest = loaded.manifest
+    if manifest.family != FAMILY:
+        raise InvalidInput(
+            f"model {manifest.name!r} is of family {manifest.family!r}; a waveform model is of {FAMILY!r}"
+        )
+    try:
+        edges = np.linspace(0.0, float(loaded.parameters["separation_max_us"]), int(loaded.parameters["cells"]) + 1)
+        ranges = {feature.name: (feature.min, feature.max) for feature in manifest.features}
+        lowest, highest = np.array([ranges[name] for name in NUMBERS], dtype=float).T
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelRefused(f"the parameters of model {manifest.name!r} do not fit {FAMILY!r}") from error
+    return PosteriorNetwork(loaded, edges, lowest, highest)
