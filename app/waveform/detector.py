@@ -13,6 +13,17 @@ from jaxtyping import Float
 MM2_PER_US_FROM_CM2_PER_S: Final = 1e-4
 
 
+def diffusion_us_from_drift(
+    drift_time_us: Float[np.ndarray, "*any"] | float,
+    *,
+    drift_velocity_mm_per_us: Float[np.ndarray, "*any"] | float,
+    longitudinal_diffusion_cm2_per_s: Float[np.ndarray, "*any"] | float,
+) -> Float[np.ndarray, "*any"]:
+    """Standard deviation of the arrival times after a drift [us]: sqrt(2 D_L t) / v (Sorensen, NIM A 635, 2011)."""
+    d_mm2_per_us = np.asarray(longitudinal_diffusion_cm2_per_s) * MM2_PER_US_FROM_CM2_PER_S
+    return np.sqrt(2.0 * d_mm2_per_us * np.asarray(drift_time_us)) / drift_velocity_mm_per_us
+
+
 @dataclass(frozen=True)
 class Detector:
     """Transport and amplification of the electrons.
@@ -34,8 +45,11 @@ class Detector:
 
     def diffusion_us(self, drift_time_us: Float[np.ndarray, "*any"] | float) -> Float[np.ndarray, "*any"]:
         """Standard deviation of the arrival times after a drift [us]: sqrt(2 D_L t) / v (Sorensen, NIM A 635, 2011)."""
-        d_mm2_per_us = self.longitudinal_diffusion_cm2_per_s * MM2_PER_US_FROM_CM2_PER_S
-        return np.sqrt(2.0 * d_mm2_per_us * np.asarray(drift_time_us)) / self.drift_velocity_mm_per_us
+        return diffusion_us_from_drift(
+            drift_time_us,
+            drift_velocity_mm_per_us=self.drift_velocity_mm_per_us,
+            longitudinal_diffusion_cm2_per_s=self.longitudinal_diffusion_cm2_per_s,
+        )
 
 
 DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType(
