@@ -176,7 +176,7 @@ def _careful(body: bytes, names: frozenset[str], max_items: int) -> JsonArrays:
             "the body is not well-formed JSON, or one of its lists holds something other than numbers or is not "
             "rectangular; send a smaller part of it to learn where"
         )
-    values = _loaded(body)
+    values = loaded(body)
     if not isinstance(values, dict):
         raise at(InvalidInput("the body should be a JSON object"), ("body",))
     lists = {name: values[name] for name in names & values.keys() if isinstance(values[name], list)}
@@ -188,7 +188,13 @@ def _careful(body: bytes, names: frozenset[str], max_items: int) -> JsonArrays:
     return JsonArrays(arrays, {name: value for name, value in others.items() if name not in names})
 
 
-def _loaded(body: bytes) -> Any:
+def loaded(body: bytes) -> Any:
+    """Read JSON; each value is a Python object.
+
+    Raises:
+        HTTPException: 400 where it is no JSON.
+        InvalidInput: it holds NaN, an infinity, or half of a surrogate pair.
+    """
     try:
         return orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
