@@ -152,18 +152,17 @@ def batches(settings: Simulation, n: int, seed: int, *, size: int = BLOCK) -> It
 
     The same seed gives the same set whatever `size` and `n` are, and any process can draw its part.
     """
-    blocks = -(-n // BLOCK)
     kept: list[Patterns] = []
-    for index in range(blocks):
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-        kept.append(simulate(settings, BLOCK, rng)[: n - index * BLOCK])
-        while sum(map(len, kept)) >= size:
-            whole = join(kept)
-            yield whole[:size]
-            kept = [whole[size:]]
-    rest = join(kept) if kept else None
-    if rest is not None and len(rest):
-        yield rest
+    for block in range(-(-n // BLOCK)):
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(block,)))
+        kept.append(simulate(settings, BLOCK, rng)[: n - block * BLOCK])
+        held = sum(map(len, kept))
+        if held >= size:
+            whole, full = join(kept), held - held % size
+            yield from (whole[first : first + size] for first in range(0, full, size))
+            kept = [whole[full:]]
+    if any(map(len, kept)):
+        yield join(kept)
 
 
 def drawn(settings: Simulation, n: int, seed: int) -> Patterns:
