@@ -42,22 +42,29 @@ class Pulses:
     """The pulse of each waveform, still in the waveform's own unit.
 
     Attributes:
-        signal: samples without baseline.
-        baseline: what was taken off at the first and at the last sample.
+        waveforms: as given.
+        baseline: a straight line, at the first and at the last sample.
         noise: standard deviation of one sample outside the pulse.
         window: first sample of the pulse and first one after it; (0, 0) where nothing stands out.
         found: a pulse stands out of the noise.
         area: sum of the signal in the window.
         centroid: mean position weighed by the signal [samples].
+        grain: variance of the samples in the window beyond the noise, summed.
     """
 
-    signal: Float[np.ndarray, "wave sample"]
+    waveforms: Float[np.ndarray, "wave sample"]
     baseline: Float[np.ndarray, "wave 2"]
     noise: Float[np.ndarray, "wave"]
     window: Int[np.ndarray, "wave 2"]
     found: Bool[np.ndarray, "wave"]
     area: Float[np.ndarray, "wave"]
     centroid: Float[np.ndarray, "wave"]
+    grain: Float[np.ndarray, "wave"]
+
+    @property
+    def signal(self) -> Float[np.ndarray, "wave sample"]:
+        """Samples without baseline."""
+        return self.waveforms - _line(self.baseline, np.linspace(0.0, 1.0, self.waveforms.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -119,66 +126,97 @@ def features_from_pulses(
 
 
 def find_pulses(waveforms: Float[np.ndarray, "wave sample"]) -> Pulses:
-    """Take off the baseline, a line through what lies before and after the pulse, and find the pulse."""
+    """Find the pulse and the baseline, a line through what lies before and after it.
+
+    All sums are taken over coarse bins first, once, so that a waveform is walked through few times.
+    """
     x = np.asarray(waveforms, dtype=np.float64)
-    start, stop, found = _window(x)
-    line, noise = _baseline(x, start, stop)
-    ramp = np.linspace(0.0, 1.0, x.shape[1])
-    signal = x - (line[:, :1] + (line[:, 1:] - line[:, :1]) * ramp)
-    position = np.arange(x.shape[1])
-    inside = (position >= start[:, None]) & (position < stop[:, None])
-    kept = np.where(inside, signal, 0.0)
+    total, square = _coarse(x), _coarse(x * x)
+    start, stop, found = _window(x, total)
+    position = np.arange(total.shape[1])
+    before, after = position < start[:, None], position >= stop[:, None]
+    baseline, noise = _baseline(total, square, before, after)
+    inside = ~(before | after)
+    kept = np.where(inside, total - COARSE * _line(baseline, (position + 0.5) / total.shape[1]), 0.0)
     area = kept.sum(axis=1)
     found &= area > 0.0
-    centroid = np.where(found, (kept @ (position + 0.5)) / np.where(found, area, 1.0), x.shape[1] / 2.0)
-    centroid = np.clip(centroid, start, np.maximum(stop, start))
-    return Pulses(signal, line, noise, np.stack([start, stop], axis=1), found, area, centroid)
+    centroid = (kept @ (position + 0.5)) / np.where(found, area, 1.0)
+    centroid = np.where(found, np.clip(centroid, start, stop), total.shape[1] / 2.0)
+    rough = _coarse(_roughness(x))
+    grain = _sum(rough, inside) - _mean(rough, ~inside) * inside.sum(axis=1)
+    window = np.stack([start, stop], axis=1) * COARSE
+    return Pulses(x, baseline, noise, window, found, area, centroid * COARSE, grain)
 
 
 def _window(
-    x: Float[np.ndarray, "wave sample"],
+    x: Float[np.ndarray, "wave sample"], total: Float[np.ndarray, "wave coarse"]
 ) -> tuple[Int[np.ndarray, "wave"], Int[np.ndarray, "wave"], Bool[np.ndarray, "wave"]]:
-    """First and last coarse bin that stand out of the noise, with a margin, in samples."""
-    n = x.shape[1] // COARSE
-    coarse = x[:, : n * COARSE].reshape(len(x), n, COARSE).mean(axis=2)
+    """First coarse bin that stands out of the noise and first one after the last, with a margin."""
+    n = total.shape[1]
+    coarse = total / COARSE
     left, right = x[:, :EDGE], x[:, -EDGE:]
     ends = np.stack([np.median(left, axis=1), np.median(right, axis=1)], axis=1)
     edge = EDGE // COARSE
     noise = np.minimum(left.std(axis=1), right.std(axis=1)) / np.sqrt(COARSE)
     noise = np.maximum(noise, np.minimum(coarse[:, :edge].std(axis=1), coarse[:, -edge:].std(axis=1)))
-    above = coarse - (ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * np.linspace(0.0, 1.0, n))
+    above = coarse - _line(ends, np.linspace(0.0, 1.0, n))
     out = above > np.maximum(THRESHOLD * noise, SMALLEST_SHARE * above.max(axis=1))[:, None]
     found = out.any(axis=1)
     first = np.maximum(out.argmax(axis=1) - MARGIN, 0)
     last = np.minimum(n - out[:, ::-1].argmax(axis=1) + MARGIN, n)
-    return np.where(found, first * COARSE, 0), np.where(found, last * COARSE, 0), found
+    return np.where(found, first, 0), np.where(found, last, 0), found
 
 
 def _baseline(
-    x: Float[np.ndarray, "wave sample"], start: Int[np.ndarray, "wave"], stop: Int[np.ndarray, "wave"]
+    total: Float[np.ndarray, "wave coarse"],
+    square: Float[np.ndarray, "wave coarse"],
+    before: Bool[np.ndarray, "wave coarse"],
+    after: Bool[np.ndarray, "wave coarse"],
 ) -> tuple[Float[np.ndarray, "wave 2"], Float[np.ndarray, "wave"]]:
-    """Ends of the line through the means before and after the pulse, and the noise about them.
+    """Ends of the line through the means before and after the pulse, and the noise about those means.
 
     Where one side has too few samples, its mean is taken to be the other's.
     """
-    n = x.shape[1]
-    position = np.arange(n)
-    before, after = position < start[:, None], position >= stop[:, None]
+    n = total.shape[1]
     count = np.stack([before.sum(axis=1), after.sum(axis=1)], axis=1)
-    mean = np.stack([_mean(x, before), _mean(x, after)], axis=1)
-    enough = count >= EDGE
-    fallback = np.where(count[:, 0] > count[:, 1], mean[:, 0], mean[:, 1])
-    mean = np.where(enough, mean, fallback[:, None])
-    middle = np.stack([start / 2.0, (stop + n) / 2.0], axis=1)
-    slope = np.where(enough.all(axis=1), (mean[:, 1] - mean[:, 0]) / np.maximum(middle[:, 1] - middle[:, 0], 1.0), 0.0)
-    ends = mean[:, :1] + slope[:, None] * (np.array([0.0, n - 1.0]) - middle[:, :1])
-    square = (_mean((x - mean[:, :1]) ** 2, before), _mean((x - mean[:, 1:]) ** 2, after))
-    weights = np.maximum(count, 1)
-    return ends, np.sqrt((square[0] * count[:, 0] + square[1] * count[:, 1]) / weights.sum(axis=1))
+    mean = np.stack([_mean(total, before), _mean(total, after)], axis=1) / COARSE
+    spread = np.stack([_mean(square, before), _mean(square, after)], axis=1) / COARSE - mean**2
+    noise = np.sqrt(np.maximum((spread * count).sum(axis=1) / np.maximum(count.sum(axis=1), 1), 0.0))
+    enough = count * COARSE >= EDGE
+    longer = np.where(count[:, 0] > count[:, 1], mean[:, 0], mean[:, 1])
+    mean = np.where(enough, mean, longer[:, None])
+    middle = np.stack([count[:, 0] / 2.0, n - count[:, 1] / 2.0], axis=1) / n
+    apart = np.where(enough.all(axis=1), middle[:, 1] - middle[:, 0], np.inf)
+    slope = (mean[:, 1] - mean[:, 0]) / apart
+    return mean[:, :1] + slope[:, None] * (np.array([0.0, 1.0]) - middle[:, :1]), noise
 
 
-def _mean(x: Float[np.ndarray, "wave sample"], where: Bool[np.ndarray, "wave sample"]) -> Float[np.ndarray, "wave"]:
-    return np.where(where, x, 0.0).sum(axis=1) / np.maximum(where.sum(axis=1), 1)
+def _roughness(x: Float[np.ndarray, "wave sample"]) -> Float[np.ndarray, "wave sample"]:
+    """Variance of each sample as its distance from the mean of its neighbours tells it."""
+    rough = np.zeros_like(x)
+    np.multiply(x[:, 1:-1], 2.0, out=rough[:, 1:-1])
+    rough[:, 1:-1] -= x[:, 2:]
+    rough[:, 1:-1] -= x[:, :-2]
+    # White noise gives the second difference six times its variance.
+    rough *= rough
+    rough /= 6.0
+    return rough
+
+
+def _line(ends: Float[np.ndarray, "wave 2"], at: Float[np.ndarray, "any"]) -> Float[np.ndarray, "wave any"]:
+    return ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * at
+
+
+def _coarse(x: Float[np.ndarray, "wave sample"]) -> Float[np.ndarray, "wave coarse"]:
+    return x.reshape(len(x), -1, COARSE) @ np.ones(COARSE)
+
+
+def _sum(x: Float[np.ndarray, "wave any"], where: Bool[np.ndarray, "wave any"]) -> Float[np.ndarray, "wave"]:
+    return np.where(where, x, 0.0).sum(axis=1)
+
+
+def _mean(x: Float[np.ndarray, "wave any"], where: Bool[np.ndarray, "wave any"]) -> Float[np.ndarray, "wave"]:
+    return _sum(x, where) / np.maximum(where.sum(axis=1), 1)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -186,12 +224,15 @@ def _mean(x: Float[np.ndarray, "wave sample"], where: Bool[np.ndarray, "wave sam
 
 def _binned(pulses: Pulses) -> tuple[Float[np.ndarray, "wave bin"], Float[np.ndarray, "wave bin"]]:
     """Share of the area in each bin around the centroid, and the bins' centres from the centroid [us]."""
-    n = pulses.signal.shape[1]
-    summed = np.concatenate([np.zeros((len(pulses.area), 1)), np.cumsum(pulses.signal, axis=1)], axis=1)
+    n = pulses.waveforms.shape[1]
     first = np.round(pulses.centroid).astype(int) - SHAPE_BINS // 2 * BIN_SAMPLES
     edges = first[:, None] + np.arange(SHAPE_BINS + 1) * BIN_SAMPLES
     inside = np.clip(edges, pulses.window[:, :1], np.maximum(pulses.window[:, 1:], pulses.window[:, :1]))
-    content = np.diff(np.take_along_axis(summed, np.clip(inside, 0, n), axis=1), axis=1)
+    summed = np.zeros((len(edges), n + 1))
+    np.cumsum(pulses.waveforms, axis=1, out=summed[:, 1:])
+    middle = (inside[:, 1:] + inside[:, :-1]) / 2.0 / n
+    flat = (pulses.baseline[:, :1] + (pulses.baseline[:, 1:] - pulses.baseline[:, :1]) * middle) * np.diff(inside)
+    content = np.diff(np.take_along_axis(summed, inside, axis=1), axis=1) - flat
     centres = (edges[:, 1:] + edges[:, :-1]) / 2.0 - pulses.centroid[:, None]
     # Without a pulse there is no area to divide by, and every bin is empty.
     area = np.where(pulses.found, pulses.area, np.inf)
@@ -204,7 +245,11 @@ def _shape_numbers(
     variance = np.maximum((share * time_us**2).sum(axis=1), SAMPLE_US**2)
     rms = np.sqrt(variance)
     scaled = time_us / rms[:, None]
-    moments = [(share * scaled**order).sum(axis=1) for order in MOMENT_ORDERS]
+    moments = []
+    power = share * scaled**2
+    for _ in MOMENT_ORDERS:
+        power = power * scaled
+        moments.append(power.sum(axis=1))
     quantile = _quantiles(share, time_us)
     widths = [quantile[high] - quantile[low] for high, low in WIDTHS]
     return np.stack([rms, np.log(rms), *moments, *widths], axis=1)
@@ -233,16 +278,8 @@ def _size_numbers(pulses: Pulses) -> Float[np.ndarray, "wave feature"]:
     Neighbouring samples of a smooth pulse differ by counting statistics alone, whose variance in the waveform's unit
     is unit per photon times signal; so area and graininess give the number of photons whatever the unit.
     """
-    x = pulses.signal
-    rough = np.zeros_like(x)
-    rough[:, 1:-1] = (x[:, 1:-1] - (x[:, 2:] + x[:, :-2]) / 2.0) ** 2 / 1.5
-    position = np.arange(x.shape[1])
-    inside = (position >= pulses.window[:, :1]) & (position < pulses.window[:, 1:])
-    n_inside = inside.sum(axis=1)
-    outside = _mean(rough, ~inside)
-    grain = np.where(inside, rough, 0.0).sum(axis=1) - outside * n_inside
     area = np.where(pulses.found, pulses.area, 1.0)
-    photons = area**2 / np.maximum(grain, area**2 * 10.0 ** -PHOTONS_LOG10[1])
+    photons = area**2 / np.maximum(pulses.grain, area**2 * 10.0 ** -PHOTONS_LOG10[1])
     noise = pulses.noise * np.sqrt(BIN_SAMPLES) * SHAPE_BINS / area
     return np.stack(
         [
