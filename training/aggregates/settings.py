@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from training.aggregates.detector import Detector
+from training.aggregates.experiment import Experiment, simulation
 from training.aggregates.place import Growth
 from training.aggregates.simulate import Simulation
 
@@ -48,5 +49,14 @@ SHIFTS: Final = MappingProxyType(
 )
 """The reference at r = 5 with one thing changed."""
 
-SIMULATIONS: Final = MappingProxyType({**TRAINING, **SHIFTS})
+REALISTIC: Final = MappingProxyType(
+    {
+        "polystyrene-100nm": simulation(
+            Experiment(), Detector(jitter_px=0.3, gap_rows=((30, 1),), beam_stop_px=(3.0, 3.0), bad_fraction=0.002)
+        ),
+    }
+)
+"""Spheres in physical units, with what an ordinary detector brings along all at once."""
+
+SIMULATIONS: Final = MappingProxyType({**TRAINING, **SHIFTS, **REALISTIC})
 """Every named simulation."""

@@ -69,7 +69,7 @@ def test_the_hidden_share_of_two_discs_is_that_of_their_lens() -> None:
 def test_patterns_of_discs_are_the_padded_transform_of_the_object(jitter: float) -> None:
     patterns = _some(replace(REFERENCE, detector=Detector(jitter_px=jitter)))
     ramp = np.arange(64) / 128
-    row, col = (patterns.centre_px - 32).T[:, :, None]
+    row, col = (patterns.centre_px[:, axis, None] - 32 for axis in (0, 1))
     turned = (
         objects(patterns) * np.exp(2j * np.pi * (row * ramp)[:, :, None]) * np.exp(2j * np.pi * (col * ramp))[:, None]
     )
