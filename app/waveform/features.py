@@ -173,7 +173,7 @@ def _baseline(
     before: Bool[np.ndarray, "wave coarse"],
     after: Bool[np.ndarray, "wave coarse"],
 ) -> tuple[Float[np.ndarray, "wave 2"], Float[np.ndarray, "wave"]]:
-    """Ends of the line through the means before and after the pulse, and the noise about those means.
+    """Ends of the line through the means before and after the pulse, and the noise about the line.
 
     Where one side has too few samples, its mean is taken to be the other's.
     """
@@ -181,13 +181,15 @@ def _baseline(
     count = np.stack([before.sum(axis=1), after.sum(axis=1)], axis=1)
     mean = np.stack([_mean(total, before), _mean(total, after)], axis=1) / COARSE
     spread = np.stack([_mean(square, before), _mean(square, after)], axis=1) / COARSE - mean**2
-    noise = np.sqrt(np.maximum((spread * count).sum(axis=1) / np.maximum(count.sum(axis=1), 1), 0.0))
     enough = count * COARSE >= EDGE
     longer = np.where(count[:, 0] > count[:, 1], mean[:, 0], mean[:, 1])
     mean = np.where(enough, mean, longer[:, None])
     middle = np.stack([count[:, 0] / 2.0, n - count[:, 1] / 2.0], axis=1) / n
     apart = np.where(enough.all(axis=1), middle[:, 1] - middle[:, 0], np.inf)
     slope = (mean[:, 1] - mean[:, 0]) / apart
+    # A line over a length l has the variance (slope l)^2 / 12.
+    spread -= (slope[:, None] * count / n) ** 2 / 12.0
+    noise = np.sqrt(np.maximum((spread * count).sum(axis=1) / np.maximum(count.sum(axis=1), 1), 0.0))
     return mean[:, :1] + slope[:, None] * (np.array([0.0, 1.0]) - middle[:, :1]), noise
 
 

@@ -80,7 +80,9 @@ def posterior_from_probability(
     """Split a softmax whose first cell is the single scatter."""
     two = probability[:, 1:]
     total = two.sum(axis=1)
-    return Posterior(total / probability.sum(axis=1), edges_us, two / total[:, None])
+    # Where a second scatter is out of the question, nothing is known of its place.
+    density = np.where(total[:, None] > 0.0, two / np.where(total > 0.0, total, 1.0)[:, None], 1.0 / two.shape[1])
+    return Posterior(total / probability.sum(axis=1), edges_us, density)
 
 
 def in_blocks(waveforms: Float[np.ndarray, "wave sample"]) -> Iterator[tuple[slice, Pulses]]:
