@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import joblib
+import numpy as np
 
 from app.model_registry.convert import KerasNetwork, convert
-from app.model_registry.manifest import CARD_FILE, Manifest, ModelDraft, TensorSpec
+from app.model_registry.manifest import CARD_FILE, Manifest, ModelDraft, PlainForm, TensorSpec
 from app.model_registry.store import ModelStore
+from training.plain import export, has_plain_form
 
-NETWORK_FILE = "model.keras"
+NETWORK_FILE: Final = "model.keras"
+GOLDEN_SEED: Final = 0
 
 
 def publish(
@@ -35,17 +39,22 @@ def publish(
         card: text of ``CARD.md``.
         network: the `.keras` file, made of Keras' built-in layers; none for a model without a network.
         inputs: shapes to compile for, None for the batch axis; the network's own when left out.
-        scalers: role -> fitted scikit-learn scaler or forest.
+        scalers: role -> fitted scikit-learn scaler or forest (written as a pickle), or a boosting, logistic or
+            isotonic estimator (written as plain arrays, see `training.plain`).
         promote: aliases to move to the new version besides ``latest``.
 
     Raises:
-        ModelRefused: the network cannot be compiled or the compiled form answers differently, or the draft is at fault.
+        ModelRefused: the network cannot be compiled, the compiled form or the plain arrays answer differently, or the
+            draft is at fault.
         ModelUnavailable: TensorFlow is not installed here.
         Conflict: the store cannot be written.
     """
-    fitted = scalers or {}
-    files = {CARD_FILE: card.encode(), **{_scaler_file(role): _dumped(value) for role, value in fitted.items()}}
-    filled: dict[str, Any] = {"scalers": {role: _scaler_file(role) for role in fitted}}
+    written = {role: _written(role, value) for role, value in (scalers or {}).items()}
+    files = {CARD_FILE: card.encode(), **{part.file: part.content for part in written.values()}}
+    filled: dict[str, Any] = {
+        "scalers": {role: part.file for role, part in written.items()},
+        "plain": {role: part.record for role, part in written.items() if part.record},
+    }
     if network is not None:
         files[NETWORK_FILE] = network.read_bytes()
         found = convert(KerasNetwork(files[NETWORK_FILE], inputs))
@@ -55,8 +64,20 @@ def publish(
     return target.publish(draft.model_copy(update=filled), files, promote=promote)
 
 
-def _scaler_file(role: str) -> str:
-    return f"scaler_{role}.pkl"
+@dataclass(frozen=True)
+class _Written:
+    """One scaler or estimator as a file; a record where the file holds plain arrays."""
+
+    file: str
+    content: bytes
+    record: PlainForm | None = None
+
+
+def _written(role: str, value: Any) -> _Written:
+    if not has_plain_form(value):
+        return _Written(f"scaler_{role}.pkl", _dumped(value))
+    exported = export(value, np.random.default_rng(GOLDEN_SEED))
+    return _Written(f"estimator_{role}.npz", exported.content, exported.record)
 
 
 def _dumped(value: Any) -> bytes:

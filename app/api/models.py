@@ -13,7 +13,7 @@ from app.api.problems import documented
 from app.api.schema import Output
 from app.api.seams import ModelState, RegistryOf
 from app.errors import NotFound
-from app.model_registry.manifest import NAME_PATTERN, Compiled, Feature, FileEntry, TensorSpec, Training
+from app.model_registry.manifest import NAME_PATTERN, Compiled, Feature, FileEntry, PlainForm, TensorSpec, Training
 from app.model_registry.store import REF_PATTERN
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -74,6 +74,10 @@ class VersionFull(VersionSummary):
     metrics: Annotated[dict[str, Any], Field(description="Scores of its evaluation; the card says how.")]
     training: Annotated[Training, Field(description="How the version came about.")]
     compiled: Annotated[Compiled | None, Field(description="The fast form and its difference from Keras.")]
+    plain: Annotated[
+        dict[str, PlainForm],
+        Field(description="Estimators that are plain arrays, and their difference from the source."),
+    ]
     files: Annotated[dict[str, FileEntry], Field(description="Files with size [bytes] and SHA-256.")]
     notes: Annotated[list[str], Field(description="What a careful user should know.")]
     card: Annotated[str, Field(description="The model card, in Markdown.")]

@@ -12,6 +12,7 @@ import numpy as np
 from app.errors import AppError, ModelRefused, ModelUnavailable
 from app.model_registry.manifest import Compiled, Manifest, TensorSpec
 from app.model_registry.pickled_arrays import refuse
+from app.model_registry.plain import check_plain, load_plain
 from app.model_registry.runtime import KerasModel, LiteRTModel, Network
 from app.model_registry.store import StoredVersion
 
@@ -22,7 +23,7 @@ class LoadedModel:
 
     Attributes:
         run: the network, {input name: array ``batch ...``} to {output name: array ``batch ...``}.
-        scalers: role -> fitted scikit-learn scaler or forest.
+        scalers: role -> fitted scikit-learn scaler or forest, or `plain.PlainEstimator`.
         notes: the manifest's notes and those of the loading.
     """
 
@@ -62,22 +63,31 @@ def load_version(stored: StoredVersion) -> LoadedModel:
 
 
 def _scalers(stored: StoredVersion) -> tuple[dict[str, Any], tuple[str, ...]]:
-    if not stored.manifest.scalers:
-        return {}, ()
-    # scikit-learn takes a second to import, and a service whose models have no scalers never needs it.
-    from app.model_registry.unpickle import load_estimator
-
     scalers: dict[str, Any] = {}
     notes: dict[str, None] = {}
     for role, file in stored.manifest.scalers.items():
+        read = _plain if role in stored.manifest.plain else _unpickled
         try:
-            found = load_estimator(stored.contents[file])
-            check_estimator(found.value)
+            scalers[role], said = read(stored.contents[file])
         except ModelRefused as error:
             raise ModelRefused(f"{file}: {error.message}") from error
-        scalers[role] = found.value
-        notes |= dict.fromkeys(found.notes)
+        notes |= dict.fromkeys(said)
     return scalers, tuple(notes)
+
+
+def _plain(content: bytes) -> tuple[Any, tuple[str, ...]]:
+    estimator = load_plain(content)
+    check_plain(estimator)
+    return estimator, ()
+
+
+def _unpickled(content: bytes) -> tuple[Any, tuple[str, ...]]:
+    # scikit-learn takes a second to import, and a service whose models hold no pickles never needs it.
+    from app.model_registry.unpickle import load_estimator
+
+    found = load_estimator(content)
+    check_estimator(found.value)
+    return found.value, found.notes
 
 
 def check_estimator(estimator: Any) -> None:

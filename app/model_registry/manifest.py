@@ -71,6 +71,16 @@ class Compiled(_Record):
     golden_rows: int = Field(ge=1, description="number of golden input rows that were compared")
 
 
+class PlainForm(_Record):
+    """What a scaler or estimator that is stored as plain arrays was made from, and how far it is from it."""
+
+    source: str = Field(min_length=1, max_length=128, description="class, e.g. HistGradientBoostingClassifier")
+    library: Literal["scikit-learn"] = "scikit-learn"
+    library_version: str
+    parity_max_abs: float = Field(ge=0, description="largest absolute difference from the source on the golden rows")
+    golden_rows: int = Field(ge=1, description="number of rows that were compared")
+
+
 class ModelDraft(_Record):
     """All that a publisher says; the store adds version, date and digests."""
 
@@ -79,6 +89,9 @@ class ModelDraft(_Record):
     description: str
     network: FileName | None = Field(default=None, description="the .keras file; none for a model without a network")
     scalers: dict[str, FileName] = Field(default_factory=dict, description="role (static, time, y, ...) -> file")
+    plain: dict[str, PlainForm] = Field(
+        default_factory=dict, description="role -> record, for the roles in scalers whose file holds plain arrays"
+    )
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     features: tuple[Feature, ...] = ()
@@ -109,6 +122,8 @@ class Manifest(ModelDraft):
         missing = sorted(self.referenced_files() - self.files.keys())
         if missing or MANIFEST_FILE in self.files:
             raise ValueError(f"files must list {missing} and not {MANIFEST_FILE} itself")
+        if unknown := sorted(self.plain.keys() - self.scalers.keys()):
+            raise ValueError(f"plain names the roles {unknown}, which scalers does not list")
         if self.compiled and self.network and self.compiled.source_sha256 != self.files[self.network].sha256:
             raise ValueError("the compiled form was made from another .keras file")
         return self
