@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app import __version__
-from app.api import docs, health, indexing, indexing_files, jobs, models, polarization, problems
+from app.api import aggregates, docs, health, indexing, indexing_files, jobs, models, polarization, problems
 from app.api.edge import Edge
 from app.api.seams import ModelRegistry
 from app.jobs.engine import EngineOptions
@@ -38,6 +38,7 @@ to a page that explains it. Every answer carries `X-Request-ID`; send your own t
 TAGS = [
     {"name": "polarization", "description": "Decay of the neutron polarization between two calibrations."},
     {"name": "indexing", "description": "From the lines of a powder pattern to its unit cell."},
+    {"name": "aggregates", "description": "From a diffraction pattern to the number of particles behind it."},
     {"name": "jobs", "description": "Long work: how it stands, its result, and its end."},
     {"name": "models", "description": "The model store: versions, aliases, cards and metrics."},
     {"name": "health", "description": "Probes for supervisors and Prometheus."},
@@ -91,6 +92,7 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
         polarization.create_router(_polarization_limits(settings)),
         indexing.create_router(indexing_limits),
         indexing_files.create_router(indexing_limits),
+        aggregates.create_router(aggregates.Limits(settings.max_images, settings.max_upload_bytes)),
     )
     for router in (*made, *ROUTERS):
         app.include_router(router)

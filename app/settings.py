@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     max_patterns: Annotated[int, Field(ge=1)] = 1000
     """Most patterns in one indexing request."""
 
+    max_images: Annotated[int, Field(ge=1)] = 1000
+    """Most diffraction patterns in one request for the particles of aggregates."""
+
     jobs_database: Annotated[str, Field(pattern=r"^(sqlite:///.+|postgresql(\+\w+)?://.+)$")] = (
         "sqlite:///state/jobs.sqlite3"
     )

@@ -159,7 +159,7 @@ def measures(images: Shaped[np.ndarray, "..."], adu_per_photon: float | None) ->
         lowest = -0.5 if adu_per_photon is None else NOISE_PHOTONS * adu_per_photon
         seen &= np.greater(images, lowest, out=np.zeros_like(seen), where=seen)
     if images.dtype.kind != "b":
-        largest = (np.finfo if images.dtype.kind == "f" else np.iinfo)(images.dtype).max
+        largest = float((np.finfo if images.dtype.kind == "f" else np.iinfo)(images.dtype).max)
         for value in SENTINELS:
             if value <= largest:
                 seen &= images != images.dtype.type(value)

@@ -1,0 +1,361 @@
+"""Numbers of particles from diffraction patterns over HTTP: from arrays in a request, and from detector files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Final
+
+import anyio
+import anyio.to_thread
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.responses import Response
+
+from app.aggregates.files import read_images, read_mask
+from app.aggregates.intake import prepare
+from app.aggregates.predict import predict
+from app.aggregates.stack import FileLimits, ImageStack, check_dtype, check_shape, taken
+from app.api.aggregates_answers import Solved, written
+from app.api.aggregates_schema import EXAMPLES, AggregatesAnswer, AggregatesOptions, AggregatesQuery, AggregatesRequest
+from app.api.arrays import at, check_finite
+from app.api.json_arrays import arrays_from_json
+from app.api.negotiation import MEDIA_TYPES, Format, accepted_format
+from app.api.open_inference import HEADER_LENGTH, Asked, inference_answer, is_inference, read_inference
+from app.api.problems import BODY, documented
+from app.api.schema import JSON, JsonBody
+from app.api.seams import ModelRegistry, RegistryOf
+from app.errors import AppError, InvalidInput, UnsupportedFormat
+
+WORKING_THREADS: Final = 4
+"""Requests worked on at a time; others wait, so that the rest of the service always has threads."""
+FILE_TYPES: Final = (
+    "application/x-npy",
+    "image/tiff",
+    "image/png",
+    "application/x-hdf5",
+    "application/octet-stream",
+)
+"""Media types of bodies that are a file; the file's first bytes say what it is."""
+ARRAYS: Final = ("patterns", "mask", "centre_px")
+MODEL_KINDS: Final = ("not-found", "not-acceptable", "model-refused", "model-output-invalid", "model-unavailable")
+
+_VARY: Final = {"Vary": "Accept"}
+_BINARY: Final = {"type": "string", "format": "binary"}
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The answers, in the form that `Accept` asks for.",
+        "content": {
+            "text/csv": {"schema": {"type": "string"}},
+            "image/png": {"schema": _BINARY},
+            "image/svg+xml": {"schema": {"type": "string"}},
+        },
+    }
+}
+_FILE_BODIES: Final = {name: {"schema": _BINARY} for name in FILE_TYPES}
+_UPLOAD: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {**_BINARY, "description": "The patterns: .npy, .npz, TIFF, PNG, HDF5 or CXI."},
+                        "mask": {**_BINARY, "description": "A mask in one of the same formats."},
+                    },
+                }
+            },
+            **_FILE_BODIES,
+        },
+    }
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may hold.
+
+    Attributes:
+        images: most patterns.
+        upload_bytes: largest body [bytes].
+    """
+
+    images: int = 1000
+    upload_bytes: int = 64 * 1024 * 1024
+
+    @property
+    def file(self) -> FileLimits:
+        return FileLimits(images=self.images)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Images with all that was said of them.
+
+    Attributes:
+        stack: images; its mask, if any, is in the same request or file.
+        centre_px: row and column of the beam, for all images or for each.
+    """
+
+    stack: ImageStack
+    centre_px: np.ndarray | None
+    options: AggregatesOptions
+
+
+def create_router(limits: Limits) -> APIRouter:
+    """Make the router; the limits come from the settings, which only the application reads."""
+    router = APIRouter(tags=["aggregates"])
+    threads = anyio.CapacityLimiter(WORKING_THREADS)
+    json_body = JsonBody(AggregatesRequest, examples=EXAMPLES).openapi
+    json_body["requestBody"]["content"] |= _FILE_BODIES
+    answers = {**_ANSWERS, **documented(*BODY, *MODEL_KINDS)}
+
+    @router.post(
+        "/aggregates",
+        summary="Count the particles of aggregates",
+        response_model=AggregatesAnswer,
+        responses=answers,
+        openapi_extra=json_body,
+        max_body_size=limits.upload_bytes,
+    )
+    async def count_particles(
+        query: Annotated[AggregatesQuery, Query()], request: Request, registry: RegistryOf
+    ) -> Response:
+        """From diffraction patterns of aggregates to the number of particles in each, 1 to 5, with probabilities.
+
+        Patterns come as JSON with all options in it, in the open inference form, or as the body itself (`.npy`, `.npz`,
+        TIFF, PNG, HDF5, CXI) with options in the query. The particle's radius, or the geometry, must be declared.
+        Where a pattern is unlike those of the training, nothing is said, and why.
+        """
+        form = query.format or accepted_format(request.headers.get("accept"))
+        body = await request.body()
+        content_type = _content_type(request)
+        if _is_json(content_type) or HEADER_LENGTH in request.headers:
+            work = partial(_answer_json, body, request.headers.get(HEADER_LENGTH), query, registry, form, limits)
+        elif content_type in FILE_TYPES or content_type.startswith("image/"):
+            work = partial(file_response, body, None, query, registry, form, limits)
+        else:
+            raise UnsupportedFormat(f"the body must be {JSON} or one of {', '.join(FILE_TYPES)}")
+        return await anyio.to_thread.run_sync(work, limiter=threads)
+
+    @router.post(
+        "/aggregates/file",
+        summary="Count the particles in a detector file",
+        response_model=AggregatesAnswer,
+        responses=answers,
+        openapi_extra=_UPLOAD,
+        max_body_size=limits.upload_bytes,
+    )
+    async def count_particles_in_a_file(
+        query: Annotated[AggregatesQuery, Query()], request: Request, registry: RegistryOf
+    ) -> Response:
+        """The same for a file: a form with `file` and, if there is one, `mask`, or the file itself as the body."""
+        form = query.format or accepted_format(request.headers.get("accept"))
+        content, mask = await _files(request)
+        work = partial(file_response, content, mask, query, registry, form, limits)
+        return await anyio.to_thread.run_sync(work, limiter=threads)
+
+    return router
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type == JSON or content_type.endswith("+json")
+
+
+async def _files(request: Request) -> tuple[bytes, bytes | None]:
+    """The form's file and mask, or the body as the file."""
+    content_type = _content_type(request)
+    if _is_json(content_type) and "content-type" in request.headers:
+        raise UnsupportedFormat("send a form (multipart/form-data) with `file`, or the file itself; JSON: /aggregates")
+    if content_type != "multipart/form-data":
+        return await request.body(), None
+    async with request.form(max_files=2, max_fields=2) as form:
+        names = list(form)
+        uploads = {name: form.get(name) for name in names}
+        if sorted(names) not in (["file"], ["file", "mask"]) or not all(
+            isinstance(item, UploadFile) for item in uploads.values()
+        ):
+            raise at(
+                InvalidInput(
+                    "expected a form with the file in `file`, and perhaps `mask`; options belong in the query"
+                ),
+                ("body", "file"),
+            )
+        contents = {name: await item.read() for name, item in uploads.items() if isinstance(item, UploadFile)}
+    return contents["file"], contents.get("mask")
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def file_response(
+    content: bytes,
+    mask: bytes | None,
+    query: AggregatesQuery,
+    registry: ModelRegistry,
+    form: Format,
+    limits: Limits,
+) -> Response:
+    """Answer for a file and a mask.
+
+    Raises:
+        AppError: as `file_answer`.
+    """
+    answer = file_answer(content, mask, query, registry, form, limits)
+    return Response(answer, headers=_VARY, media_type=MEDIA_TYPES[form])
+
+
+def file_answer(
+    content: bytes,
+    mask: bytes | None,
+    query: AggregatesQuery,
+    registry: ModelRegistry,
+    form: Format,
+    limits: Limits | None = None,
+) -> bytes:
+    """Read a file, and a mask, answer for every image, and write the answers.
+
+    Raises:
+        AppError: as `read_images`, `prepare`, `aggregate_model` and `written`, with the place of what is wrong.
+    """
+    bounds = (limits or Limits()).file
+    stack = _of_file("file", read_images, content, query.file_options(), bounds)
+    seen = _marked(stack.mask, query)
+    if mask is not None:
+        seen = _marked(_of_file("mask", read_mask, mask), query)
+    stack = ImageStack(stack.images, seen, stack.source, stack.first)
+    try:
+        return written(solved(Question(stack, query.centre(), query), registry), form)
+    except AppError as error:
+        raise _placed(error, "query") from None
+
+
+def _of_file(name: str, reader: Any, *arguments: Any) -> Any:
+    try:
+        return reader(*arguments)
+    except AppError as error:
+        raise at(error, ("body", name)) from None
+
+
+def _marked(measures: np.ndarray | None, options: AggregatesOptions) -> np.ndarray | None:
+    """Readers take what is not 0 for bad; turned round where the caller says it is good."""
+    return ~measures if measures is not None and options.mask_marks == "good" else measures
+
+
+# --- JSON and open inference ------------------------------------------------------------------------------------------
+
+
+def _answer_json(
+    body: bytes, header: str | None, query: AggregatesQuery, registry: ModelRegistry, form: Format, limits: Limits
+) -> Response:
+    _check_query(query)
+    if is_inference(body, header):
+        asked = read_inference(body, header, limits.file.values)
+        return _inferred(asked, registry, limits)
+    read = arrays_from_json(body, ARRAYS, limits.file.values)
+    question = _question(read.arrays, read.others, ("body",), limits)
+    answer = _in_body(partial(_written, question, registry, form))
+    return Response(answer, headers=_VARY, media_type=MEDIA_TYPES[form])
+
+
+def _check_query(query: AggregatesQuery) -> None:
+    """With a JSON body the options stand in it: one in the query would be passed over in silence."""
+    extra = sorted(query.model_fields_set - {"format"})
+    if extra:
+        raise at(InvalidInput(f"{extra[0]}: with a JSON body, options belong in the body"), ("query", extra[0]))
+
+
+def _written(question: Question, registry: ModelRegistry, form: Format) -> bytes:
+    return written(solved(question, registry), form)
+
+
+def _inferred(asked: Asked, registry: ModelRegistry, limits: Limits) -> Response:
+    question = _question(asked.inputs, asked.parameters, ("body", "parameters"), limits)
+    found = _in_body(partial(solved, question, registry))
+    answers = found.answers
+    outputs = {
+        "probability": np.array([answer.probability for answer in answers], np.float64),
+        "count": np.array([answer.count or 0 for answer in answers], np.int64),
+        "abstained": np.array([answer.abstained for answer in answers], bool),
+        "unlike": np.array([answer.unlike for answer in answers], np.float64),
+    }
+    return inference_answer(found.model[0], str(found.model[1]), outputs, asked)
+
+
+def _in_body(work: Any) -> Any:
+    try:
+        return work()
+    except AppError as error:
+        raise _placed(error, "body") from None
+
+
+def _question(arrays: dict[str, np.ndarray], others: dict[str, Any], where: Sequence[str], limits: Limits) -> Question:
+    """Check arrays and options of a body.
+
+    Raises:
+        RequestValidationError: options that are unknown or out of range.
+        InvalidInput, TooLarge: arrays of the wrong shape or type, too many images.
+    """
+    extra = sorted(arrays.keys() - set(ARRAYS))
+    if extra or "patterns" not in arrays:
+        told = f"there is no input {extra[0][:40]!r}" if extra else "patterns is missing"
+        raise at(
+            InvalidInput(f"{told}; the arrays are patterns and, if wanted, mask and centre_px"), ("body", "patterns")
+        )
+    try:
+        options = AggregatesOptions.model_validate(others)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        raise RequestValidationError([{**item, "loc": (*where, *item["loc"])} for item in found]) from None
+    patterns = arrays["patterns"]
+    try:
+        check_dtype(patterns.dtype, "patterns")
+        check_shape(patterns.shape, "patterns", limits.file)
+        images = patterns[None] if patterns.ndim == 2 else patterns
+        taken(len(images), images[0].size, _ALL, limits.file)
+    except AppError as error:
+        raise at(error, ("body", "patterns")) from None
+    check_finite(images, "patterns", ("image", "row", "column"), ("body", "patterns"))
+    mask = arrays.get("mask")
+    seen = None if mask is None else _marked(mask == 0, options)
+    return Question(ImageStack(images, seen, "request"), arrays.get("centre_px"), options)
+
+
+_ALL: Final = AggregatesQuery().file_options()
+
+
+# --- the answer -------------------------------------------------------------------------------------------------------
+
+
+def solved(question: Question, registry: ModelRegistry) -> Solved:
+    """Prepare the images, ask the model, and keep both together.
+
+    Raises:
+        InvalidInput: see `prepare`; the model is of another job.
+        NotFound, ModelUnavailable: see the registry.
+        ModelOutputInvalid: see `predict`.
+    """
+    from app.aggregates.models import aggregate_model
+
+    options, stack = question.options, question.stack
+    model = aggregate_model(registry.resolve(options.model, options.version))
+    prepared = prepare(stack.images, stack.mask, question.centre_px, options.measurement())
+    alias = None if options.version.isdigit() else options.version
+    used = model.loaded
+    return Solved(prepared, predict(prepared, model), stack.first, stack.source, (used.name, used.version, alias))
+
+
+def _placed(error: AppError, where: str) -> AppError:
+    """The same error, with its field as the place of what is wrong."""
+    field = error.details.get("field")
+    return at(error, (where, str(field))) if field else error
