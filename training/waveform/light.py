@@ -134,11 +134,11 @@ def delay_kernel(emission: Emission) -> Float[np.ndarray, "tap"]:
     shares = (emission.singlet_share, 1.0 - emission.singlet_share)
     lifetimes = (emission.singlet_us / SAMPLE_US, emission.triplet_us / SAMPLE_US)
     taps = np.arange(1 + int(np.ceil(TAIL_LIFETIMES * max(lifetimes))))
-    kernel = np.sum([share * _decay(taps, tau) for share, tau in zip(shares, lifetimes, strict=True)], axis=0)
+    kernel = np.sum([share * decay_shares(taps, tau) for share, tau in zip(shares, lifetimes, strict=True)], axis=0)
     return kernel / kernel.sum()
 
 
-def _decay(taps: Int[np.ndarray, "tap"], lifetime: float) -> Float[np.ndarray, "tap"]:
+def decay_shares(taps: Int[np.ndarray, "tap"], lifetime: float) -> Float[np.ndarray, "tap"]:
     """Share of an exponential in each sample, for a start that is anywhere within sample 0; lifetime in samples."""
     if lifetime == 0.0:
         return (taps == 0).astype(np.float64)
