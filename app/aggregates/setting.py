@@ -14,6 +14,10 @@ from app.errors import InvalidInput
 Particle = Literal["disc", "sphere"]
 PARTICLES: Final[tuple[Particle, ...]] = get_args(Particle)
 
+Verdict = Literal["fits", "radius", "particle", "beam stop", "object"]
+VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
+"""Whether a pattern fits what is declared, and if not, what it is that does not fit."""
+
 DETECTOR_PX: Final = 64
 """Rows and columns of a pattern."""
 TRANSFORM_PX: Final = 128
