@@ -50,10 +50,9 @@ def place(
 ) -> Float[np.ndarray, "image particle axis"]:
     """Centres [object pixels] of the particles of each aggregate, axes (row, column) or (row, column, depth).
 
-    The first centre lies in the central N/2 x N/2 (depth 0); each further particle at a distance between
-    `growth.least_distance` mean radii and contact from one that is drawn among those there, in a direction drawn evenly
-    over the circle or sphere, never nearer than that to any. All lie inside the N x N object: one that does not is
-    drawn again.
+    The first centre lies in the central N/2 x N/2 (depth 0). Each further one is drawn evenly over the ring (in space:
+    shell) between `growth.least_distance` mean radii and contact around one of those there, and drawn again where it is
+    nearer than that to any other or not inside the N x N object.
 
     Args:
         number: particles of each aggregate, 1 to 5.
@@ -137,8 +136,11 @@ def _candidate(
     rows = np.arange(len(centres))
     parent = rng.integers(0, k, len(centres))
     mean_radius = (radii[rows, parent] + radii[:, k]) / 2
-    distance = mean_radius * rng.uniform(growth.least_distance, 2.0, len(centres))
-    direction = rng.standard_normal((len(centres), centres.shape[2]))
+    dimensions = centres.shape[2]
+    distance = mean_radius * rng.uniform(growth.least_distance**dimensions, 2.0**dimensions, len(centres)) ** (
+        1 / dimensions
+    )
+    direction = rng.standard_normal((len(centres), dimensions))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     return centres[rows, parent] + distance[:, None] * direction
 

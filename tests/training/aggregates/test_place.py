@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from app.errors import InvalidInput
 from training.aggregates.place import Growth, place
@@ -71,3 +72,9 @@ def test_five_large_tangent_discs_are_said_not_to_fit() -> None:
 def test_five_discs_cannot_all_touch_without_overlap() -> None:
     with pytest.raises(InvalidInput, match="cannot all touch"):
         _placed(Growth(2.0, "pairwise"), 2)
+
+
+def test_overlapping_neighbours_lie_evenly_over_the_ring() -> None:
+    centres = place(np.full(1000, 2), np.full((1000, 5), 4.0), Growth(), 2, np.random.default_rng(7))
+    squared = np.sum((centres[:, 1] - centres[:, 0]) ** 2, axis=1)
+    assert stats.kstest(squared, stats.uniform(16, 48).cdf).pvalue > 1e-3
