@@ -8,7 +8,7 @@ fits a method only where something is missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
@@ -21,13 +21,11 @@ from tqdm import tqdm
 
 from app.model_registry.durable import replace_durably
 from training.waveform.args import DataArgs
-from training.waveform.methods import Answer, Labelled, Method, Predictor, Question, method_key
+from training.waveform.bound import bound_us
+from training.waveform.methods import Answer, Method, Predictor, Question, method_key
 from training.waveform.scores import Bin, Scores, SeparationScores, TwoBin, TwoScores, score
 from training.waveform.sets import TestArgs, TestSet, fingerprint, measured_noise, questions, training_set
-from training.waveform.settings import Simulation
 
-Bound = Callable[[Labelled, Simulation, bool], Float[np.ndarray, "wave"]]
-"""Events, their setting, whether the drift time is known -> Cramer-Rao bound of each [us], nan where unknown."""
 CHUNK: Final = 2000
 """Waveforms asked about at a time."""
 
@@ -40,15 +38,13 @@ class Result:
         method, settings_of_method: its name and its repr.
         training, training_fingerprint: what it learned from; None for a model that was trained elsewhere.
         questions: what it was asked.
-        bounded: the Cramer-Rao bound stands beside the errors.
     """
 
     method: str
     settings_of_method: str
-    training: DataArgs
+    training: DataArgs | None
     training_fingerprint: str | None
     questions: TestArgs
-    bounded: bool
     scores: Scores
 
 
@@ -62,7 +58,6 @@ class Plan:
         questions: what they are asked.
         folder: where results are kept.
         shared_data: folder of the real measurements, for measured noise.
-        bound: gives the Cramer-Rao bounds; without, they are left out.
     """
 
     methods: Sequence[Method]
@@ -70,7 +65,6 @@ class Plan:
     questions: Sequence[TestArgs]
     folder: Path
     shared_data: Path | None = None
-    bound: Bound | None = None
 
 
 def evaluate(plan: Plan, *, progress: bool = True) -> list[Result]:
@@ -92,7 +86,7 @@ def evaluate(plan: Plan, *, progress: bool = True) -> list[Result]:
 
 def result_file(plan: Plan, method: Method, asked: TestArgs) -> Path:
     """Give where a result is kept."""
-    made_from = sha256(repr((plan.training, asked, plan.bound is not None)).encode()).hexdigest()[:10]
+    made_from = sha256(repr((plan.training if method.learns else None, asked)).encode()).hexdigest()[:10]
     return plan.folder / asked.setting / f"{method_key(method)}-{made_from}.json"
 
 
@@ -110,11 +104,8 @@ class _Sets:
         folder = self._plan.shared_data
         return questions(asked, None if folder is None else measured_noise(folder))
 
-    def _bounds(self, asked: TestArgs, drift: bool) -> Float[np.ndarray, "wave"] | None:
-        if self._plan.bound is None:
-            return None
-        found = self.questions(asked)
-        return self._plan.bound(found.two, found.settings, drift)
+    def _bounds(self, asked: TestArgs, drift: bool) -> Float[np.ndarray, "wave"]:
+        return bounds_us(self.questions(asked), drift=drift)
 
 
 def _evaluate_one(plan: Plan, method: Method, sets: _Sets) -> None:
@@ -127,8 +118,22 @@ def _evaluate_one(plan: Plan, method: Method, sets: _Sets) -> None:
         bounds = sets.bounds(asked, method.drift)
         scores = scores_of(predict, found, bounds)
         made_from = sets.training_fingerprint() if method.learns else None
-        result = Result(method.name, repr(method), plan.training, made_from, asked, plan.bound is not None, scores)
+        result = Result(method.name, repr(method), plan.training if method.learns else None, made_from, asked, scores)
         write_result(result_file(plan, method, asked), result)
+
+
+def bounds_us(found: TestSet, *, drift: bool) -> Float[np.ndarray, "wave"]:
+    """Give the Cramer-Rao bound of each event with two scatters [us]; what is known beforehand of d counts too."""
+    truth = found.two.truth
+    return bound_us(
+        found.settings,
+        truth.d_us,
+        truth.drift_time_us,
+        truth.electrons,
+        truth.split,
+        drift_known=drift,
+        joined=True,
+    )
 
 
 def scores_of(predict: Predictor, found: TestSet, bounds_us: Float[np.ndarray, "wave"] | None = None) -> Scores:
@@ -168,7 +173,7 @@ def read_result(file: Path) -> Result:
     return Result(
         **{
             **content,
-            "training": DataArgs(**content["training"]),
+            "training": content["training"] and DataArgs(**content["training"]),
             "questions": TestArgs(**content["questions"]),
             "scores": _scores(content["scores"]),
         }

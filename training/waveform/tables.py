@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from training.waveform.evaluate import Result
 from training.waveform.methods import LEVELS
+
+CELLS: Final = {"bias": "Bias", "rmse": "RMSE", "over_bound": "RMSE / Cramer-Rao bound"}
+"""Figures of `scores.Bin` that are shown."""
 
 
 def table(results: Sequence[Result]) -> str:
@@ -15,6 +19,17 @@ def table(results: Sequence[Result]) -> str:
     levels = [f"cov {level:.2f}" for level in LEVELS]
     head = ["setting", "method", "MSE", "MAE", "accuracy", *levels, "AUC", "AUC .1-.2", "efficiency", "Brier"]
     return markdown([head, *(_row(result) for result in rows)])
+
+
+def report(results: Sequence[Result]) -> str:
+    """Write all tables of an evaluation."""
+    parts = [table(results)]
+    for setting in dict.fromkeys(result.questions.setting for result in results):
+        here = [result for result in results if result.questions.setting == setting]
+        tables = [(f"{what} by separation, {setting}", by_separation(here, cell)) for cell, what in CELLS.items()]
+        tables.append((f"AUC and efficiency at 5 % false positives, {setting}", two_by_separation(here)))
+        parts += [f"{title}\n\n{content}" for title, content in tables if content]
+    return "\n\n".join(parts)
 
 
 def _mse(result: Result) -> float:
