@@ -25,6 +25,7 @@ from training.waveform.bound import bound_us
 from training.waveform.methods import Answer, Method, Predictor, Question, method_key
 from training.waveform.scores import Bin, Scores, SeparationScores, TwoBin, TwoScores, score
 from training.waveform.sets import TestArgs, TestSet, fingerprint, measured_noise, questions, training_set
+from training.waveform.settings import SIMULATIONS
 
 CHUNK: Final = 2000
 """Waveforms asked about at a time."""
@@ -37,7 +38,7 @@ class Result:
     Attributes:
         method, settings_of_method: its name and its repr.
         training, training_fingerprint: what it learned from; None for a model that was trained elsewhere.
-        questions: what it was asked.
+        questions, questions_fingerprint: what it was asked.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Result:
     training: DataArgs | None
     training_fingerprint: str | None
     questions: TestArgs
+    questions_fingerprint: str
     scores: Scores
 
 
@@ -86,7 +88,8 @@ def evaluate(plan: Plan, *, progress: bool = True) -> list[Result]:
 
 def result_file(plan: Plan, method: Method, asked: TestArgs) -> Path:
     """Give where a result is kept."""
-    made_from = sha256(repr((plan.training if method.learns else None, asked)).encode()).hexdigest()[:10]
+    learned_from = (plan.training, SIMULATIONS.get(plan.training.setting)) if method.learns else None
+    made_from = sha256(repr((learned_from, asked, SIMULATIONS.get(asked.setting))).encode()).hexdigest()[:10]
     return plan.folder / asked.setting / f"{method_key(method)}-{made_from}.json"
 
 
@@ -98,6 +101,7 @@ class _Sets:
         self.training = lru_cache(1)(lambda: training_set(plan.training, singles=True))
         self.training_fingerprint = lru_cache(1)(lambda: fingerprint(self.training()))
         self.questions = lru_cache(None)(self._questions)
+        self.asked_fingerprint = lru_cache(None)(lambda asked: fingerprint([self.questions(asked).two]))
         self.bounds = lru_cache(None)(self._bounds)
 
     def _questions(self, asked: TestArgs) -> TestSet:
@@ -118,7 +122,15 @@ def _evaluate_one(plan: Plan, method: Method, sets: _Sets) -> None:
         bounds = sets.bounds(asked, method.drift)
         scores = scores_of(predict, found, bounds)
         made_from = sets.training_fingerprint() if method.learns else None
-        result = Result(method.name, repr(method), plan.training if method.learns else None, made_from, asked, scores)
+        result = Result(
+            method.name,
+            repr(method),
+            plan.training if method.learns else None,
+            made_from,
+            asked,
+            sets.asked_fingerprint(asked),
+            scores,
+        )
         write_result(result_file(plan, method, asked), result)
 
 
