@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from app.errors import InvalidInput
+
 IMAGE: Final = 64
 """Pixels on each side of a pattern."""
 CENTRE: Final = IMAGE // 2
@@ -24,7 +26,8 @@ class Detector:
     Attributes:
         background: expected photons per pixel that no particle scattered: carrier gas, slits, fluorescence.
         full_well_photons: most photons a pixel can hold; more are read as this many.
-        beam_stop_px: smallest and largest radius [detector pixels] of the beam stop, drawn anew for each pattern.
+        beam_stop_px: smallest and largest radius [detector pixels] of the beam stop, drawn anew for each pattern;
+            below 0 there is none.
         jitter_px: standard deviation [detector pixels] of the direct beam along each axis, from shot to shot. The beam
             stop and the gaps stay where they are.
         gap_rows: (first row, number of rows) of each gap between modules.
@@ -39,6 +42,19 @@ class Detector:
     gap_rows: tuple[tuple[int, int], ...] = ()
     gap_columns: tuple[tuple[int, int], ...] = ()
     bad_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        sound = {
+            "background": 0 <= self.background < np.inf,
+            "full_well_photons": self.full_well_photons > 0,
+            "beam_stop_px": self.beam_stop_px[0] <= self.beam_stop_px[1] < CENTRE,
+            "jitter_px": 0 <= self.jitter_px < CENTRE,
+            "bad_fraction": 0 <= self.bad_fraction < 1,
+            "gap_rows": all(0 <= first < IMAGE and width > 0 for first, width in self.gap_rows),
+            "gap_columns": all(0 <= first < IMAGE and width > 0 for first, width in self.gap_columns),
+        }
+        for name in (name for name, good in sound.items() if not good):
+            raise InvalidInput(f"the detector's {name} is {getattr(self, name)}, which no detector of 64 x 64 px has.")
 
 
 def centres(detector: Detector, count: int, rng: np.random.Generator) -> Float[np.ndarray, "image 2"]:

@@ -40,6 +40,12 @@ class Growth:
     least_distance: float = 1.0
     contact: Contact = "connected"
 
+    def __post_init__(self) -> None:
+        if not 0 < self.least_distance <= 2:
+            raise InvalidInput(
+                f"least_distance is {self.least_distance:g} radii; it must be above 0 and at most 2, where discs touch."
+            )
+
 
 def place(
     number: Int[np.ndarray, " image"],

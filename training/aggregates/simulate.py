@@ -50,6 +50,14 @@ class Simulation:
     photons: tuple[float, float] = (1e5, 3e6)
     detector: Detector = field(default_factory=Detector)
 
+    def __post_init__(self) -> None:
+        for name in ("radius_px", "photons"):
+            least, most = getattr(self, name)
+            if not 0 < least <= most < np.inf:
+                raise InvalidInput(f"{name} is {least:g} to {most:g}; give a smallest value above 0, then the largest.")
+        if not 0 <= self.size_spread < 1 / LARGEST_SPREAD:
+            raise InvalidInput(f"size_spread is {self.size_spread:g}; it must be at least 0 and below 1/3.")
+
 
 @dataclass(frozen=True)
 class Patterns:

@@ -208,3 +208,23 @@ def test_a_radius_above_a_quarter_of_the_object_is_refused() -> None:
 def test_overlapping_discs_at_a_given_least_distance() -> None:
     patterns = _some(replace(REFERENCE, growth=Growth(1.6)), 50)
     assert 0 < patterns.overlap.mean() < _some(REFERENCE, 50).overlap.mean()
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (Simulation, {"radius_px": (6.0, 5.0)}),
+        (Simulation, {"photons": (0.0, 1e5)}),
+        (Simulation, {"size_spread": 0.4}),
+        (Growth, {"least_distance": 2.1}),
+        (Detector, {"background": -0.1}),
+        (Detector, {"full_well_photons": 0.0}),
+        (Detector, {"beam_stop_px": (3.0, 2.0)}),
+        (Detector, {"jitter_px": -1.0}),
+        (Detector, {"bad_fraction": 1.0}),
+        (Detector, {"gap_rows": ((64, 1),)}),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(kind: type, wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput, match=next(iter(wrong))):
+        kind(**wrong)
