@@ -334,6 +334,13 @@ def _question(arrays: dict[str, np.ndarray], others: dict[str, Any], where: Sequ
 _ALL: Final = AggregatesQuery().file_options()
 
 
+def aggregate_model(loaded: Any) -> Any:
+    """Give a loaded version the behaviour of its family; imported when it is first asked for."""
+    from app.aggregates import models
+
+    return models.aggregate_model(loaded)
+
+
 # --- the answer -------------------------------------------------------------------------------------------------------
 
 
@@ -345,8 +352,6 @@ def solved(question: Question, registry: ModelRegistry) -> Solved:
         NotFound, ModelUnavailable: see the registry.
         ModelOutputInvalid: see `predict`.
     """
-    from app.aggregates.models import aggregate_model
-
     options, stack = question.options, question.stack
     model = aggregate_model(registry.resolve(options.model, options.version))
     prepared = prepare(stack.images, stack.mask, question.centre_px, options.measurement())

@@ -20,6 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.ticker import StrMethodFormatter
 
 from app.aggregates.intake import Prepared
 from app.aggregates.predict import Answer
@@ -31,7 +32,7 @@ FIRST_DARK_RING: Final[dict[Particle, float]] = {"disc": 0.609835, "sphere": 0.7
 """q r of the first zero of a particle's form factor: J1(x) = 0 at x = 3.83171, tan x = x at 4.49341; x = 2 pi q r."""
 _PANEL_INCHES: Final = (4.6, 2.75)
 _DPI: Final = 150
-_BAR, _DOUBT, _INK, _GREY, _MASKED = "#0b5394", "#9ca3af", "#111827", "#6b7280", "#d1d5db"
+_BAR, _DOUBT, _INK, _GREY, _MASKED, _WARN = "#0b5394", "#9ca3af", "#111827", "#6b7280", "#d1d5db", "#b45309"
 _STYLE: Final[Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
@@ -88,16 +89,23 @@ def figure(prepared: Prepared, answers: Sequence[Answer], *, first: int = 0) -> 
         left, right = panels[number].subplots(1, 2, gridspec_kw={"width_ratios": (1.35, 1)})
         _pattern(left, prepared, number, f"pattern {first + number}")
         _bars(right, answer)
+        if answer.abstained:
+            panels[number].supxlabel(_reason(answer), fontsize=7, color=_WARN, x=0.02, ha="left")
     return fig
+
+
+def _reason(answer: Answer) -> str:
+    return textwrap.fill(textwrap.shorten("; ".join(answer.reasons), 170, placeholder=" …"), 88)
 
 
 def _pattern(ax: Axes, prepared: Prepared, number: int, title: str) -> None:
     counts, seen = prepared.patterns[number], prepared.mask[number]
     colours = mpl.colormaps["viridis"].with_extremes(under=mpl.colormaps["viridis"](0.0), bad=_MASKED)
-    image = ax.imshow(
-        np.ma.masked_array(counts, ~seen), norm=_scale(counts, seen), cmap=colours, interpolation="nearest"
-    )
-    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
+    scale = _scale(counts, seen)
+    # A logarithm takes 0 for no number: dark points are drawn as darker than the scale.
+    visible = np.ma.masked_array(np.maximum(counts, 0.5 * float(scale.vmin or 1.0)), ~seen)
+    image = ax.imshow(visible, norm=scale, cmap=colours, interpolation="nearest")
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, format=StrMethodFormatter("{x:g}"))
     bar.ax.tick_params(labelsize=7, length=2)
     _marks(ax, prepared.centre_px[number], prepared.settings[number])
     ax.set(xticks=[], yticks=[], xlim=(-0.5, 63.5), ylim=(63.5, -0.5))
@@ -130,8 +138,6 @@ def _bars(ax: Axes, answer: Answer) -> None:
     ax.set_xlabel("probability", color=_GREY)
     ax.set_ylabel("particles", color=_GREY)
     if answer.count is None:
-        ax.set_title("not said", loc="left", color="#b45309")
-        text = textwrap.shorten(answer.reasons[0], 110, placeholder=" …")
-        ax.text(1.2, 4.4, textwrap.fill(text, 24), fontsize=6.5, color="#b45309", ha="right", va="bottom")
+        ax.set_title("not said", loc="left", color=_WARN)
         return
     ax.set_title(f"{answer.count} particle{'s' if answer.count > 1 else ''}", loc="left", color=_INK)
