@@ -55,13 +55,17 @@ class Detector:
 DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType(
     {
         "reference": Detector(),
-        # LZ, science run of 2024 at 96.5 V/cm: drift velocity, longest drift and electron size from NEST's
-        # LZ_WS2024.hh (NEST 2.4, nestpy 2.1.3); D_L from NEST's GetDiffLong_Liquid.
-        "lz-ws2024": Detector(1.330, 27.5, 1.1, 46.9, 10.0, 1029.0),
-        # XENON1T: pax, config/XENON1T.ini.
-        "xenon1t": Detector(1.440, 22.8, 0.9, 21.3, 10.0, 673.0),
-        # XENONnT: public configuration of fuse.
-        "xenonnt": Detector(1.335, 44.5, 1.0, 21.3, 10.0, 1113.0),
+        # LZ at 96.5 V/cm: drift velocity, longest drift and single electron (46.85 phd) are NEST's for LZ_WS2024.hh
+        # (nestpy 2.1.3); D_L is NEST's GetDiffLong_Liquid. The gap is derived: 8.0 mm at 6.18 mm/us, the velocity of
+        # NEST's SetDriftVelocity_MagBoltz at 8.30 kV/cm, 1.86 bar, 175.9 K.
+        "lz-ws2024": Detector(1.330, 27.5, 1.29, 46.9, 10.0, 1029.0),
+        # XENON1T: pax, config/XENON1T.ini; 969 mm long. The gap is derived: 2.66 mm at 7.41 mm/us, the same formula at
+        # 10.2 kV/cm (4 kV over 2.66 mm of gas and 2.34 mm of liquid of permittivity 1.874), 1.94 bar, 177 K.
+        "xenon1t": Detector(1.440, 22.8, 0.36, 21.3, 10.0, 673.0),
+        # XENONnT-like: fuse, examples/files/XENONnT_public_config.json; 1486.5 mm long. It is not the running detector:
+        # at 23 V/cm electrons drift at 0.62 mm/us (NEST). The light is 21.3 photoelectrons per electron over 1.219
+        # photoelectrons per photon. The gap is derived: 2.99 mm at 4.98 mm/us, as above at 7.0 kV/cm.
+        "xenonnt": Detector(1.335, 44.5, 0.60, 17.5, 10.0, 1113.0),
     }
 )
 """Named settings. The shipped model is trained on none but a range around all; `reference` is where it is compared."""

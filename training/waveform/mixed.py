@@ -31,7 +31,7 @@ def random_detector(rng: Generator) -> Detector:
     return Detector(
         drift_velocity_mm_per_us=velocity,
         longitudinal_diffusion_cm2_per_s=diffusion,
-        gas_gap_us=rng.uniform(0.6, 1.8),
+        gas_gap_us=rng.uniform(0.25, 1.8),
         phd_per_electron=_log_uniform(rng, 10.0, 80.0),
         drift_min_us=SHORTEST_DRIFT_US,
         drift_max_us=min(rng.uniform(200.0, 1150.0), longest),
