@@ -57,7 +57,7 @@ def autocorrelation_rings(question: Question, *, scaled: bool = False) -> Float[
     """Give mean, standard deviation and maximum of the autocorrelation on each ring of distance, relative to d = 0.
 
     The Fourier transform of the intensity is the object's autocorrelation (Patterson, 1934), here with what the beam
-    stop hides left out.
+    stop hides left out. Of two points that are Friedel mates one counts.
     """
     parts = [_autocorrelation_rings(question[i : i + CHUNK], scaled) for i in range(0, len(question), CHUNK)]
     return np.concatenate(parts)
@@ -68,7 +68,8 @@ def _autocorrelation_rings(question: Question, scaled: bool) -> Float[np.ndarray
     whole = np.abs(np.asarray(fft.rfft2(counts, s=(TRANSFORM_PX, TRANSFORM_PX))))
     row = np.minimum(np.arange(TRANSFORM_PX), TRANSFORM_PX - np.arange(TRANSFORM_PX))
     distance = np.hypot(row[:, None], np.arange(whole.shape[2])).ravel()
-    inside = distance < DETECTOR_PX
+    mates = (np.arange(whole.shape[2]) == 0) & (np.arange(TRANSFORM_PX) > DETECTOR_PX)[:, None]
+    inside = (distance < DETECTOR_PX) & ~mates.ravel()
     values = whole.reshape(len(whole), -1)[:, inside] / np.maximum(whole[:, :1, 0], 1.0)
     step = question.radius_px * DISTANCE_STEP_RADII if scaled else np.ones(len(whole))
     ring = np.minimum((distance[inside] / step[:, None]).astype(int), DISTANCE_RINGS)

@@ -138,7 +138,7 @@ def reliability(outcome: Outcome, bins: int = CALIBRATION_BINS) -> Reliability:
 
 
 def calibration_error(outcome: Outcome, bins: int = CALIBRATION_BINS) -> float:
-    """Mean over patterns of |accuracy - confidence| of their bin: expected calibration error (Guo et al. 2017, eq. 3)."""
+    """Expected calibration error: mean of |accuracy - confidence| of a pattern's bin (Guo et al. 2017, eq. 3)."""
     found = reliability(outcome, bins)
     return float(np.average(np.abs(found.accuracy - found.confidence), weights=found.images))
 
