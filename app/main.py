@@ -13,7 +13,18 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app import __version__
-from app.api import aggregates, docs, health, indexing, indexing_files, jobs, models, polarization, problems
+from app.api import (
+    aggregates,
+    docs,
+    health,
+    indexing,
+    indexing_files,
+    jobs,
+    models,
+    polarization,
+    problems,
+    waveform,
+)
 from app.api.edge import Edge
 from app.api.seams import ModelRegistry
 from app.jobs.engine import EngineOptions
@@ -38,6 +49,7 @@ to a page that explains it. Every answer carries `X-Request-ID`; send your own t
 TAGS = [
     {"name": "polarization", "description": "Decay of the neutron polarization between two calibrations."},
     {"name": "indexing", "description": "From the lines of a powder pattern to its unit cell."},
+    {"name": "waveform", "description": "How many scatters are in an S2 waveform, and how far apart."},
     {"name": "aggregates", "description": "From a diffraction pattern to the number of particles behind it."},
     {"name": "jobs", "description": "Long work: how it stands, its result, and its end."},
     {"name": "models", "description": "The model store: versions, aliases, cards and metrics."},
@@ -90,6 +102,7 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
     indexing_limits = _indexing_limits(settings)
     made = (
         polarization.create_router(_polarization_limits(settings)),
+        waveform.create_router(_waveform_limits(settings)),
         indexing.create_router(indexing_limits),
         indexing_files.create_router(indexing_limits),
         aggregates.create_router(aggregates.Limits(settings.max_images, settings.max_upload_bytes)),
@@ -101,6 +114,10 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
 
 def _polarization_limits(settings: Settings) -> polarization.Limits:
     return polarization.Limits(settings.max_experiments, settings.max_times, settings.max_upload_bytes)
+
+
+def _waveform_limits(settings: Settings) -> waveform.Limits:
+    return waveform.Limits(settings.max_waveforms, settings.max_upload_bytes)
 
 
 def _indexing_limits(settings: Settings) -> indexing.Limits:

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     """Largest JSON request body [bytes]; above it the answer is 413."""
 
     max_upload_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB
-    """Largest body of an endpoint that takes files [bytes]; above it the answer is 413."""
+    """Largest body of an endpoint that takes files or arrays [bytes]; above it the answer is 413."""
 
     max_experiments: Annotated[int, Field(ge=1)] = 1000
     """Most experiments in one prediction request."""
@@ -66,6 +66,9 @@ class Settings(BaseSettings):
 
     max_patterns: Annotated[int, Field(ge=1)] = 1000
     """Most patterns in one indexing request."""
+
+    max_waveforms: Annotated[int, Field(ge=1)] = 10_000
+    """Most S2 waveforms in one request, and 5,000 times as many samples."""
 
     max_images: Annotated[int, Field(ge=1)] = 1000
     """Most diffraction patterns in one request for the particles of aggregates."""

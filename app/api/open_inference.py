@@ -88,25 +88,6 @@ class InferenceIn(Input):
     outputs: Annotated[list[OutputIn] | None, Field(max_length=MAX_TENSORS)] = None
 
 
-class TensorOut(Input):
-    """One tensor of an answer."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    parameters: Annotated[dict[str, Any], Field(default_factory=dict)]
-    data: Annotated[list[Any] | None, Field(description="Flat, in C order; null for what is not a number.")] = None
-
-
-class InferenceAnswer(Input):
-    """An answer of the open inference protocol."""
-
-    model_name: str
-    model_version: str
-    id: str | None = None
-    outputs: list[TensorOut]
-
-
 @dataclass(frozen=True)
 class Asked:
     """A request that was read.

@@ -1,0 +1,105 @@
+"""What the OpenAPI document says of the waveform endpoints: bodies, examples and answers."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final
+
+import numpy as np
+
+from app.api.open_inference import HEADER_LENGTH, InferenceIn
+from app.api.schema import JSON, REF_TEMPLATE
+from app.api.waveform_schema import WaveformRequest
+from app.waveform.detector import DETECTORS
+from app.waveform.pulses import pulse_shape
+
+_FILE: Final = {"type": "string", "format": "binary"}
+
+
+def example_waveform(separation_us: float, samples: int = 5000, period_ns: float = 10.0) -> np.ndarray:
+    """Two equal pulses after 400 us of drift, digitized in whole counts on a baseline of 12."""
+    detector = DETECTORS["reference"]
+    sigma = float(detector.diffusion_us(400.0))
+    time = (np.arange(samples) + 0.5) * period_ns * 1e-3 - 25.0
+    halves = [pulse_shape(time + side * separation_us / 2.0, sigma, detector.gas_gap_us) for side in (-1.0, 1.0)]
+    return np.round(400.0 * (halves[0] + halves[1]) + 12.0).astype(np.uint8)
+
+
+def _examples() -> dict[str, Any]:
+    raw = base64.b64encode(example_waveform(3.0).tobytes()).decode()
+    coarse = example_waveform(3.0, samples=500, period_ns=100.0).tolist()
+    return {
+        "base64": {
+            "summary": "One waveform of 5,000 samples as base64, with its drift time",
+            "value": {
+                "waveforms": {"data_base64": raw, "dtype": "uint8", "shape": [1, 5000]},
+                "detector": "reference",
+                "drift_time_us": 400.0,
+                "pulses": True,
+            },
+        },
+        "numbers": {
+            "summary": "One waveform of 500 samples of 100 ns as numbers",
+            "value": {"waveforms": [coarse], "length": "resample", "sample_period_ns": 100.0},
+        },
+    }
+
+
+def _reference(*models: Any) -> dict[str, Any]:
+    """Schema of a body that is one of several models; `app.api.docs` moves ``$defs`` into the components."""
+    definitions: dict[str, Any] = {}
+    for model in models:
+        schema = model.model_json_schema(ref_template=REF_TEMPLATE)
+        definitions |= schema.pop("$defs", {}) | {model.__name__: schema}
+    references = [{"$ref": REF_TEMPLATE.format(model=model.__name__)} for model in models]
+    return {**(references[0] if len(references) == 1 else {"anyOf": references}), "$defs": definitions}
+
+
+WAVEFORM_BODY: Final[dict[str, Any]] = {
+    "parameters": [
+        {
+            "name": "-".join(part.capitalize() for part in HEADER_LENGTH.split("-")),
+            "in": "header",
+            "schema": {"type": "integer", "minimum": 1},
+            "description": "Bytes of the JSON before the tensors, of a binary open-inference request.",
+        }
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            JSON: {"schema": _reference(WaveformRequest, InferenceIn), "examples": _examples()},
+            "application/x-npy": {"schema": _FILE},
+            "application/octet-stream": {"schema": _FILE},
+        },
+    },
+}
+FILE_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {**_FILE, "description": "A `.npy`, an `.npz` or an HDF5 file."}},
+                }
+            },
+            "application/octet-stream": {"schema": _FILE},
+        },
+    }
+}
+
+ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The answers, in the form that `Accept` asks for; of an open-inference request, in its form.",
+        "content": {
+            "text/csv": {
+                "schema": {"type": "string"},
+                "example": "waveform,number_of_s2,p_two,separation_us,sigma_us\n0,2,0.998,3.02,0.11\n",
+            },
+            "image/png": {"schema": _FILE},
+            "image/svg+xml": {"schema": {"type": "string"}},
+            "application/octet-stream": {"schema": _FILE},
+        },
+    }
+}
