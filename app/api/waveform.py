@@ -233,7 +233,9 @@ def _checked_drift(array: Num[np.ndarray, "..."], n: int) -> np.ndarray:
     return drift
 
 
-def _checked(array: Num[np.ndarray, "..."], where: Sequence[str], limits: Limits) -> Num[np.ndarray, "wave sample"]:
+def _checked(
+    array: Num[np.ndarray, "..."], where: Sequence[str], intake: Intake, limits: Limits
+) -> Num[np.ndarray, "wave sample"]:
     if array.ndim > 2:
         raise at(
             InvalidInput(f"waveforms: the shape is {array.shape}, expected (samples) or (waveforms, samples)"), where
