@@ -99,13 +99,13 @@ class Simulation:
 
 
 REALISTIC_EMISSION: Final = Emission(
-    gain_spread=0.2,  # single electrons of XENON1T and LZ are 20-30 % wide, of which Poisson leaves about this
+    gain_spread=0.2,  # chosen: with the Poisson spread of 47 phd a single electron is 25 % wide
     trapping_us=0.14,  # XENONnT/fuse, public configuration: electron_trapping_time
     singlet_us=0.00588,  # XENONnT/fuse, public configuration: singlet_lifetime_gas
     triplet_us=0.1001,  # XENONnT/fuse, public configuration: triplet_lifetime_gas
     singlet_share=0.35,  # XENONnT/fuse, public configuration: singlet_fraction_gas
     transit_us=0.009 / 2.3548,  # XENONnT/fuse: 9 ns, the full width at half maximum of the R11410
-    charge_spread=0.35,  # XENON1T, R11410: Barrow et al., JINST 12, 2017, P01024
+    charge_spread=0.41,  # XENON1T: median of 248 photomultipliers in XENON1T_spe_distributions.csv
     double_share=0.219,  # XENONnT/fuse, public configuration: p_double_pe_emision
 )
 REALISTIC_ELECTRONICS: Final = Electronics(
