@@ -11,6 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from app import __version__
+from app.cli_aggregates import aggregates
 from app.cli_models import models
 from app.cli_predict import predict
 from app.cli_solve import solve
@@ -29,6 +30,7 @@ cli = typer.Typer(
 cli.add_typer(models)
 cli.command()(predict)
 cli.command()(solve)
+cli.command()(aggregates)
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ def predict(
     from app.model_registry.store import ModelStore
 
     configure_logs(level="error", form="console")
-    chosen = form or _format_of(out)
+    chosen = form or format_of(out)
     options = FileOptions(
         step_s=step_s,
         correction=correction.value,
@@ -71,16 +71,23 @@ def predict(
     )
     registry = Registry(ModelStore(store))
     registry.refresh()
-    content = file_answer([_read(path) for path in files], registry, options, chosen.value, Limits())
-    _write(content, chosen, out)
+    content = file_answer([read_file(path) for path in files], registry, options, chosen.value, Limits())
+    write(content, chosen, out)
 
 
-def _format_of(out: Path | None) -> OutputFormat:
+def format_of(out: Path | None) -> OutputFormat:
+    """The format that a file's ending names, else CSV."""
     ending = out.suffix.removeprefix(".").lower() if out else ""
     return OutputFormat(ending) if ending in list(OutputFormat) else OutputFormat.csv
 
 
-def _read(path: Path) -> tuple[str, bytes]:
+def read_file(path: Path) -> tuple[str, bytes]:
+    """Name and content of a file.
+
+    Raises:
+        NotFound: there is none.
+        TooLarge: more than `MAX_FILE_BYTES`.
+    """
     if not path.is_file():
         raise NotFound(f"there is no file {path.name[:80]!r}")
     if path.stat().st_size > MAX_FILE_BYTES:
@@ -88,7 +95,12 @@ def _read(path: Path) -> tuple[str, bytes]:
     return path.name, path.read_bytes()
 
 
-def _write(content: bytes, form: OutputFormat, out: Path | None) -> None:
+def write(content: bytes, form: OutputFormat, out: Path | None) -> None:
+    """Write an answer to a file or to standard output.
+
+    Raises:
+        InvalidInput: a PNG on a terminal.
+    """
     if out is not None:
         out.write_bytes(content)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -209,33 +209,25 @@ def file_response(
     """Answer for a file and a mask.
 
     Raises:
-        AppError: as `file_answer`.
+        AppError: as `solved_file` and `written`.
     """
-    answer = file_answer(content, mask, query, registry, form, limits)
+    answer = written(solved_file(content, mask, query, registry, limits.file), form)
     return Response(answer, headers=_VARY, media_type=MEDIA_TYPES[form])
 
 
-def file_answer(
-    content: bytes,
-    mask: bytes | None,
-    query: AggregatesQuery,
-    registry: ModelRegistry,
-    form: Format,
-    limits: Limits | None = None,
-) -> bytes:
-    """Read a file, and a mask, answer for every image, and write the answers.
+def solved_file(
+    content: bytes, mask: bytes | None, query: AggregatesQuery, registry: ModelRegistry, limits: FileLimits
+) -> Solved:
+    """Read a file, and a mask, and answer for every image.
 
     Raises:
-        AppError: as `read_images`, `prepare`, `aggregate_model` and `written`, with the place of what is wrong.
+        AppError: as `read_images` and `solved`, with the place of what is wrong.
     """
-    bounds = (limits or Limits()).file
-    stack = _of_file("file", read_images, content, query.file_options(), bounds)
-    seen = _marked(stack.mask, query)
-    if mask is not None:
-        seen = _marked(_of_file("mask", read_mask, mask), query)
-    stack = ImageStack(stack.images, seen, stack.source, stack.first)
+    stack = _of_file("file", read_images, content, query.file_options(), limits)
+    seen = stack.mask if mask is None else _of_file("mask", read_mask, mask)
+    stack = replace(stack, mask=_marked(seen, query))
     try:
-        return written(solved(Question(stack, query.centre(), query), registry), form)
+        return solved(Question(stack, query.centre(), query), registry)
     except AppError as error:
         raise _placed(error, "query") from None
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -58,10 +58,31 @@ def written(solved: Solved, form: Format) -> bytes:
     if form == "json":
         return orjson.dumps(answer_json(solved))
     if form == "csv":
-        return _table(solved).encode()
-    from app.plots.aggregates import drawn  # Matplotlib takes memory and a second: not before it is asked for
+        return _table([COLUMNS, *_rows(solved)])
+    return _picture([("", solved)], form)
 
-    return drawn(solved.prepared, solved.answers, form, first=solved.first)
+
+def files_written(files: Sequence[tuple[str, Solved]], form: Format) -> bytes:
+    """Write the answers for several files, each with its name.
+
+    Raises:
+        TooLarge: more patterns than fit on one picture.
+    """
+    if form == "json":
+        return orjson.dumps({"files": [{"file": name} | answer_json(solved) for name, solved in files]})
+    if form == "csv":
+        return _table([("file", *COLUMNS), *((name, *row) for name, solved in files for row in _rows(solved))])
+    return _picture(files, form)
+
+
+def _picture(files: Sequence[tuple[str, Solved]], form: Literal["png", "svg"]) -> bytes:
+    from app.plots.aggregates import drawn, panels_of  # Matplotlib takes memory and a second
+
+    panels = []
+    for name, solved in files:
+        titles = [f"{name[-32:]} pattern {solved.first + i}".strip() for i in range(len(solved.answers))]
+        panels += panels_of(solved.prepared, solved.answers, titles)
+    return drawn(panels, form)
 
 
 def answer_json(solved: Solved) -> dict[str, Any]:
@@ -104,10 +125,7 @@ def _stop(solved: Solved, number: int) -> float:
     return solved.prepared.settings[number].beam_stop_px * solved.prepared.binning
 
 
-def _table(solved: Solved) -> str:
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(COLUMNS)
+def _rows(solved: Solved) -> Iterator[Sequence[object]]:
     for number, answer in enumerate(solved.answers):
         row, column = solved.prepared.beam_px[number].tolist()
         numbers = [f"{p:.4g}" for p in answer.probability]
@@ -115,16 +133,11 @@ def _table(solved: Solved) -> str:
         place = [f"{row:.2f}", f"{column:.2f}", f"{_stop(solved, number):.2f}"]
         words = [" ".join(note.code for note in answer.notes), "; ".join(answer.reasons)]
         count = "" if answer.count is None else answer.count
-        writer.writerow(
-            [
-                solved.first + number,
-                count,
-                answer.most_probable,
-                *numbers,
-                int(answer.abstained),
-                *facts,
-                *place,
-                *words,
-            ]
-        )
-    return content.getvalue()
+        said = [solved.first + number, count, answer.most_probable]
+        yield [*said, *numbers, int(answer.abstained), *facts, *place, *words]
+
+
+def _table(rows: Iterable[Sequence[object]]) -> bytes:
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows(rows)
+    return content.getvalue().encode()

@@ -10,6 +10,7 @@ import math
 import textwrap
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import matplotlib as mpl
@@ -49,14 +50,34 @@ _drawing = threading.Lock()
 """The style is set for the whole process while a picture is drawn, so one is drawn at a time."""
 
 
-def drawn(prepared: Prepared, answers: Sequence[Answer], form: Literal["png", "svg"], *, first: int = 0) -> bytes:
-    """Draw the answers and give the file's bytes. Safe to call from several threads.
+@dataclass(frozen=True)
+class Panel:
+    """One pattern on the grid with what is said of it.
 
-    Args:
-        prepared: patterns on the grid.
-        answers: one a pattern.
-        form: of the file.
-        first: number of the first pattern, for the titles.
+    Attributes:
+        title: which pattern it is.
+        counts: photons.
+        seen: True where a grid point measures.
+        centre_px: row and column of the beam on the grid.
+        setting: what was declared, in grid pixels.
+    """
+
+    title: str
+    counts: Float32[np.ndarray, "64 64"]
+    seen: Bool[np.ndarray, "64 64"]
+    centre_px: Float[np.ndarray, "2"]
+    setting: Setting
+    answer: Answer
+
+
+def panels_of(prepared: Prepared, answers: Sequence[Answer], titles: Sequence[str]) -> list[Panel]:
+    """A panel for each pattern."""
+    columns = (titles, prepared.patterns, prepared.mask, prepared.centre_px, prepared.settings, answers)
+    return [Panel(*row) for row in zip(*columns, strict=True)]
+
+
+def drawn(panels: Sequence[Panel], form: Literal["png", "svg"]) -> bytes:
+    """Draw the answers and give the file's bytes. Safe to call from several threads.
 
     Raises:
         TooLarge: more than `MAX_PANELS` patterns.
@@ -64,33 +85,32 @@ def drawn(prepared: Prepared, answers: Sequence[Answer], form: Literal["png", "s
     content = io.BytesIO()
     metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[form]
     with _drawing, mpl.rc_context(_STYLE):
-        figure(prepared, answers, first=first).savefig(content, format=form, dpi=_DPI, metadata=metadata)
+        figure(panels).savefig(content, format=form, dpi=_DPI, metadata=metadata)
     return content.getvalue()
 
 
-def figure(prepared: Prepared, answers: Sequence[Answer], *, first: int = 0) -> Figure:
-    """Give a figure with a pattern and its probabilities for each answer.
+def figure(panels: Sequence[Panel]) -> Figure:
+    """Give a figure with a pattern and its probabilities for each panel.
 
     Raises:
         TooLarge: more than `MAX_PANELS` patterns.
     """
-    if len(answers) > MAX_PANELS:
+    if len(panels) > MAX_PANELS:
         raise TooLarge(
-            f"{len(answers)} patterns, one picture shows at most {MAX_PANELS}: take a part of them with `first` and "
+            f"{len(panels)} patterns, one picture shows at most {MAX_PANELS}: take a part of them with `first` and "
             "`count`, or ask for CSV"
         )
-    columns = min(len(answers), 1 if len(answers) == 1 else 2 if len(answers) <= 4 else 3)
-    rows = math.ceil(len(answers) / columns)
+    columns = min(len(panels), 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3)
+    rows = math.ceil(len(panels) / columns)
     width, height = _PANEL_INCHES
     fig = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(fig)
-    panels = np.ravel(fig.subfigures(rows, columns, squeeze=False))
-    for number, answer in enumerate(answers):
-        left, right = panels[number].subplots(1, 2, gridspec_kw={"width_ratios": (1.35, 1)})
-        _pattern(left, prepared, number, f"pattern {first + number}")
-        _bars(right, answer)
-        if answer.abstained:
-            panels[number].supxlabel(_reason(answer), fontsize=7, color=_WARN, x=0.02, ha="left")
+    for place, panel in zip(np.ravel(fig.subfigures(rows, columns, squeeze=False)), panels, strict=False):
+        left, right = place.subplots(1, 2, gridspec_kw={"width_ratios": (1.35, 1)})
+        _pattern(left, panel)
+        _bars(right, panel.answer)
+        if panel.answer.abstained:
+            place.supxlabel(_reason(panel.answer), fontsize=7, color=_WARN, x=0.02, ha="left")
     return fig
 
 
@@ -98,8 +118,8 @@ def _reason(answer: Answer) -> str:
     return textwrap.fill(textwrap.shorten("; ".join(answer.reasons), 170, placeholder=" …"), 88)
 
 
-def _pattern(ax: Axes, prepared: Prepared, number: int, title: str) -> None:
-    counts, seen = prepared.patterns[number], prepared.mask[number]
+def _pattern(ax: Axes, panel: Panel) -> None:
+    counts, seen = panel.counts, panel.seen
     colours = mpl.colormaps["viridis"].with_extremes(under=mpl.colormaps["viridis"](0.0), bad=_MASKED)
     scale = _scale(counts, seen)
     # A logarithm takes 0 for no number: dark points are drawn as darker than the scale.
@@ -107,9 +127,9 @@ def _pattern(ax: Axes, prepared: Prepared, number: int, title: str) -> None:
     image = ax.imshow(visible, norm=scale, cmap=colours, interpolation="nearest")
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, format=StrMethodFormatter("{x:g}"))
     bar.ax.tick_params(labelsize=7, length=2)
-    _marks(ax, prepared.centre_px[number], prepared.settings[number])
+    _marks(ax, panel.centre_px, panel.setting)
     ax.set(xticks=[], yticks=[], xlim=(-0.5, 63.5), ylim=(63.5, -0.5))
-    ax.set_title(f"{title} · photons", loc="left", color=_INK)
+    ax.set_title(f"{panel.title} · photons", loc="left", color=_INK)
     for spine in ax.spines.values():
         spine.set_visible(False)
 
