@@ -35,6 +35,10 @@ class LessonSet:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def __getitem__(self, rows: slice) -> LessonSet:
+        """Some of them."""
+        return LessonSet(self.maps[rows], self.numbers[rows], {k: v[rows] for k, v in self.facts.items()})
+
     @property
     def fits(self) -> np.ndarray:
         """Where everything is declared rightly."""
