@@ -11,7 +11,7 @@ import numpy as np
 
 from app.aggregates.setting import DETECTOR_PX
 from training.aggregates.methods import SEEDS, Question, Sample, declared, simulation_named
-from training.aggregates.settings import SHIFTS, TRAINING
+from training.aggregates.settings import SIMULATIONS
 from training.aggregates.simulate import drawn
 
 
@@ -33,7 +33,7 @@ class Case:
 
 
 CASES: Final = MappingProxyType[str, Case](
-    {name: Case(name) for name in (*TRAINING, *SHIFTS)}
+    {name: Case(name) for name in SIMULATIONS}
     | {
         "r4.5-told-5": Case("r4.5", {"radius_px": 5.0}),
         "r6-told-5": Case("r6", {"radius_px": 5.0}),
@@ -57,7 +57,7 @@ def case_named(name: str) -> Case:
     raise ValueError(f"no case {name!r}: give one of {', '.join(CASES)}")
 
 
-def test_sample(case: Case, images: int, seed: int) -> Sample:
+def unseen_sample(case: Case, images: int, seed: int) -> Sample:
     """Draw the patterns of a case; no pattern of any training or validation set is among them."""
     simulation = simulation_named(case.simulation)
     patterns = drawn(simulation, images, SEEDS["test"] + seed)

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from training.aggregates.args import DataArgs
-from training.aggregates.cases import case_named, test_sample
+from training.aggregates.cases import case_named, unseen_sample
 from training.aggregates.methods import Answer, Classifier, Method, Sample, method_key, sample
 from training.aggregates.scores import Outcome, Scores, confusion, reliability, score, sliced
 
@@ -88,7 +88,7 @@ def evaluate(
         case_named(name)
     tasks = [(m, c, _file(folder, data, m, c, images, seed)) for c in cases for m in methods]
     fitted = cache(lambda method: method.fit(*_training_samples(data), seed))
-    tested = lru_cache(maxsize=1)(lambda case: test_sample(case_named(case), images, seed))
+    tested = lru_cache(maxsize=1)(lambda case: unseen_sample(case_named(case), images, seed))
     for method, case, file in tqdm(tasks, unit="answer", disable=not progress):
         if not file.exists():
             found = outcome_of(fitted(method), tested(case))
