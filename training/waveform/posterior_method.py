@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -35,10 +35,10 @@ class PosteriorMethod:
         store: the model store.
     """
 
-    model: str
+    model: str = field(repr=False)
     drift: bool
     digest: str
-    store: Path = DEFAULT_STORE
+    store: Path = field(default=DEFAULT_STORE, repr=False)
     learns: bool = False
 
     @property

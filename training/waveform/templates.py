@@ -47,7 +47,7 @@ class Grid:
     """
 
     separations: int = 81
-    drifts: int = 24
+    drifts: int = 32
     shares: int = 5
     d_max_us: float = 8.0
     share_min: float = 0.3
@@ -59,24 +59,26 @@ class Library:
     """Templates of one detector.
 
     Attributes:
-        drift_time_us: middles of equal ranges of drift time.
+        drift_time_us: middles of ranges of drift time whose diffusion widths are equally far apart.
+        drift_weight: their share of all drift times.
         d_us: separations; the first is zero, a single scatter.
         shape: share of the area in each bin of `app.waveform.normalise.centred`.
     """
 
     drift_time_us: Float[np.ndarray, "drift"]
+    drift_weight: Float[np.ndarray, "drift"]
     d_us: Float[np.ndarray, "cell"]
     shape: Float[np.ndarray, "drift cell share bin"]
 
 
 def library(detector: Detector, grid: Grid) -> Library:
     """Compute the templates of a detector."""
-    edges = np.linspace(detector.drift_min_us, detector.drift_max_us, grid.drifts + 1)
-    drift = (edges[1:] + edges[:-1]) / 2
+    roots = np.linspace(np.sqrt(detector.drift_min_us), np.sqrt(detector.drift_max_us), grid.drifts + 1)
+    drift, weight = ((roots[1:] + roots[:-1]) / 2) ** 2, np.diff(roots**2)
     d = np.linspace(0.0, grid.d_max_us, grid.separations)
     first = _middles(grid.share_min, grid.share_max, grid.shares)
     t, sep, f = np.meshgrid(drift, d, first, indexing="ij")
-    return Library(drift, d, templates(detector, t, sep, f))
+    return Library(drift, weight / weight.sum(), d, templates(detector, t, sep, f))
 
 
 def templates(
@@ -176,6 +178,7 @@ class Likelihood:
         def log_likelihood(share: Float[np.ndarray, "wave bin"], part: slice) -> Float[np.ndarray, "wave cell"]:
             flat = share @ log_shape[part].reshape(-1, CENTRED_BINS).T
             scores = flat.reshape(len(share), *log_shape[part].shape[:3])
+            scores += np.log(found.drift_weight[part])[:, None, None]
             return np.asarray(logsumexp(scores, axis=(1, 3)))
 
         scale = electrons[:, None]
@@ -198,7 +201,7 @@ def _over_drifts(
 ) -> Float[np.ndarray, "wave cell"]:
     """Compare with the templates of the nearest drift time where it is known, and else with all, joined."""
     share = question.centred.astype(float) / CENTRED_BINS * scale
-    nearest = np.abs(question.drift_time_us[:, None] - found.drift_time_us).argmin(axis=1)
+    nearest = np.abs(np.sqrt(question.drift_time_us[:, None]) - np.sqrt(found.drift_time_us)).argmin(axis=1)
     result = np.zeros((len(share), len(found.d_us)))
     for index in range(len(found.drift_time_us)):
         rows: Bool[np.ndarray, "wave"] | Int[np.ndarray, "wave"] = (
