@@ -87,7 +87,9 @@ def main() -> int:
         known = error if isinstance(error, AppError) else InvalidInput("the HDF5 file is damaged or cut off")
         sys.stdout.write(json.dumps({"kind": known.kind, "message": known.message}))
         return REFUSED
-    np.save(sys.stdout.buffer, array, allow_pickle=False)
+    content = io.BytesIO()  # NumPy writes to real files and to memory, not to a pipe
+    np.save(content, array, allow_pickle=False)
+    sys.stdout.buffer.write(content.getbuffer())
     return 0
 
 
