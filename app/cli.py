@@ -15,6 +15,7 @@ from app.cli_aggregates import aggregates
 from app.cli_models import models
 from app.cli_predict import predict
 from app.cli_solve import solve
+from app.cli_waveform import waveform
 from app.errors import AppError
 from app.logs import configure_logs
 from app.settings import Settings
@@ -30,6 +31,7 @@ cli = typer.Typer(
 cli.add_typer(models)
 cli.command()(predict)
 cli.command()(solve)
+cli.command()(waveform)
 cli.command()(aggregates)
 
 
