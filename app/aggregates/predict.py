@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
 
 from app.aggregates.intake import LEAST_MEASURED, Prepared
 from app.aggregates.measurement import Note
-from app.aggregates.setting import COUNTS, Setting
+from app.aggregates.models import AggregateModel, Classification
+from app.aggregates.setting import COUNTS
 from app.errors import ModelOutputInvalid
 
 BLOCK: Final = 64
@@ -20,38 +19,14 @@ LEAST_PHOTONS: Final = 100.0
 """With fewer photons nothing is said, whatever the model thinks of an empty picture."""
 
 
-class Classified(Protocol):
-    """What a model says of patterns: see `app.aggregates.models.Classification`."""
-
-    @property
-    def probability(self) -> Float[np.ndarray, "image 5"]: ...
-    @property
-    def unlike(self) -> Float[np.ndarray, "image"]: ...
-    @property
-    def abstain(self) -> Bool[np.ndarray, "image"]: ...
-    @property
-    def reasons(self) -> Sequence[Any]: ...
-
-
-class Classifier(Protocol):
-    """A model of this job."""
-
-    def classify(
-        self,
-        patterns: Float32[np.ndarray, "image 64 64"],
-        mask: Bool[np.ndarray, "image 64 64"] | None,
-        centre_px: Float[np.ndarray, "image 2"] | None,
-        setting: Setting | Sequence[Setting],
-    ) -> Classified: ...
-
-
 @dataclass(frozen=True)
 class Answer:
     """What is said of one pattern.
 
     Attributes:
         probability: of 1, 2, 3, 4, 5 particles; given also where nothing is said, to be looked at and not believed.
-        unlike: how far the pattern lies from those of the training, in the model's measure.
+        unlike: probability that the pattern does not fit what is declared, 0 to 1.
+        seen_radius_px: radius that the pattern itself speaks of [object pixels of the grid].
         reasons: why nothing is said; empty where something is.
         notes: what there is to know of the way from the image to the model.
         photons: on the grid.
@@ -60,6 +35,7 @@ class Answer:
 
     probability: tuple[float, ...]
     unlike: float
+    seen_radius_px: float
     reasons: tuple[str, ...]
     notes: tuple[Note, ...]
     photons: float
@@ -79,7 +55,7 @@ class Answer:
         return None if self.abstained else self.most_probable
 
 
-def predict(prepared: Prepared, model: Classifier) -> list[Answer]:
+def predict(prepared: Prepared, model: AggregateModel) -> list[Answer]:
     """Answer for each pattern; none depends on its neighbours.
 
     Raises:
@@ -96,22 +72,30 @@ def predict(prepared: Prepared, model: Classifier) -> list[Answer]:
     return answers
 
 
-def _check(found: Classified) -> None:
+def _check(found: Classification) -> None:
     probability = np.asarray(found.probability)
-    sound = probability.ndim == 2 and probability.shape[1] == len(COUNTS) and np.isfinite(probability).all()
+    others = np.stack([found.unlike, found.radius_px])
+    sound = (
+        np.isfinite(others).all()
+        and probability.ndim == 2
+        and probability.shape[1] == len(COUNTS)
+        and np.isfinite(probability).all()
+    )
     if not sound or (probability < 0).any() or (np.abs(probability.sum(axis=1) - 1) > 1e-3).any():
-        raise ModelOutputInvalid("the model's probabilities are not five numbers of 0 or more with the sum 1")
+        raise ModelOutputInvalid(
+            "the model's probabilities are not five numbers of 0 or more with the sum 1, or it says NaN"
+        )
 
 
-def _answer(prepared: Prepared, number: int, found: Classified, row: int) -> Answer:
+def _answer(prepared: Prepared, number: int, found: Classification, row: int) -> Answer:
     measured = float(prepared.mask[number].mean())
     total = float(prepared.patterns[number].sum(dtype=float))
     probability = np.asarray(found.probability[row], float)
-    unlike = float(found.unlike[row])
     return Answer(
         probability=tuple((probability / probability.sum()).tolist()),
-        unlike=unlike if np.isfinite(unlike) else float(np.finfo(np.float32).max),
-        reasons=(*_empty(measured, total), *(_texts(found.reasons[row]) if found.abstain[row] else ())),
+        unlike=float(found.unlike[row]),
+        seen_radius_px=float(found.radius_px[row]),
+        reasons=(*_empty(measured, total), *(found.reasons[row] if found.abstain[row] else ())),
         notes=prepared.notes[number],
         photons=total,
         measured=measured,
@@ -125,8 +109,3 @@ def _empty(measured: float, photons: float) -> tuple[str, ...]:
     if photons < LEAST_PHOTONS:
         reasons.append(f"the pattern has {photons:.0f} photons, which is next to nothing")
     return tuple(reasons)
-
-
-def _texts(reasons: Any) -> tuple[str, ...]:
-    given = (reasons,) if isinstance(reasons, str) else tuple(str(reason) for reason in reasons)
-    return given or ("the pattern is unlike those that the model was trained on",)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from app.aggregates.files import read_images, read_mask
 from app.aggregates.intake import prepare
+from app.aggregates.models import aggregate_model
 from app.aggregates.predict import predict
 from app.aggregates.stack import FileLimits, ImageStack, check_dtype, check_shape, taken
 from app.api.aggregates_answers import Solved, written
@@ -324,13 +325,6 @@ def _question(arrays: dict[str, np.ndarray], others: dict[str, Any], where: Sequ
 
 
 _ALL: Final = AggregatesQuery().file_options()
-
-
-def aggregate_model(loaded: Any) -> Any:
-    """Give a loaded version the behaviour of its family; imported when it is first asked for."""
-    from app.aggregates import models
-
-    return models.aggregate_model(loaded)
 
 
 # --- the answer -------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ COLUMNS = (
     *(f"p{count}" for count in COUNTS),
     "abstained",
     "unlike",
+    "seen_radius_px",
     "photons",
     "measured",
     "centre_row_px",
@@ -113,6 +114,7 @@ def _pattern(solved: Solved, number: int) -> dict[str, Any]:
         "abstained": answer.abstained,
         "reasons": answer.reasons,
         "unlike": answer.unlike,
+        "seen_radius_px": answer.seen_radius_px / solved.prepared.binning,
         "photons": answer.photons,
         "measured": answer.measured,
         "centre_px": solved.prepared.beam_px[number].tolist(),
@@ -129,7 +131,8 @@ def _rows(solved: Solved) -> Iterator[Sequence[object]]:
     for number, answer in enumerate(solved.answers):
         row, column = solved.prepared.beam_px[number].tolist()
         numbers = [f"{p:.4g}" for p in answer.probability]
-        facts = [f"{answer.unlike:.4g}", f"{answer.photons:.0f}", f"{answer.measured:.4f}"]
+        seen_radius = f"{answer.seen_radius_px / solved.prepared.binning:.4g}"
+        facts = [f"{answer.unlike:.4g}", seen_radius, f"{answer.photons:.0f}", f"{answer.measured:.4f}"]
         place = [f"{row:.2f}", f"{column:.2f}", f"{_stop(solved, number):.2f}"]
         words = [" ".join(note.code for note in answer.notes), "; ".join(answer.reasons)]
         count = "" if answer.count is None else answer.count

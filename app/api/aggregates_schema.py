@@ -167,7 +167,10 @@ class PatternOut(Output):
     probability: Annotated[list[float], Field(description="Of 1, 2, 3, 4, 5 particles; the sum is 1.")]
     abstained: Annotated[bool, Field(description="Whether nothing is said, for the reasons below.")]
     reasons: Annotated[list[str], Field(description="Why nothing is said; empty where something is.")]
-    unlike: Annotated[float, Field(description="How far the pattern lies from the training's, in the model's measure.")]
+    unlike: Annotated[float, Field(description="Probability that the pattern does not fit what is declared.")]
+    seen_radius_px: Annotated[
+        float, Field(description="Radius that the pattern itself speaks of, in the unit of the declared `radius_px`.")
+    ]
     photons: Annotated[float, Field(description="Photons on the grid.")]
     measured: Annotated[float, Field(description="Share of the grid that measures.")]
     centre_px: Annotated[list[float], Field(description="Row and column of the beam [pixels of the image].")]

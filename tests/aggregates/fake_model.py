@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from app.aggregates.models import Classification
 from app.aggregates.setting import Setting
 from app.errors import InvalidInput, NotFound
 
 NAME = "aggregates-count"
-
-
-@dataclass(frozen=True)
-class Found:
-    probability: np.ndarray
-    unlike: np.ndarray
-    abstain: np.ndarray
-    reasons: Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -35,14 +27,16 @@ class FormulaModel:
     loaded: Loaded = Loaded()
     settings: list[Setting] = field(default_factory=list)
 
-    def classify(self, patterns: np.ndarray, mask: Any, centre_px: Any, setting: Any) -> Found:
+    def classify(self, patterns: np.ndarray, mask: Any, centre_px: Any, setting: Any) -> Classification:
         self.settings += list(setting)
         total = np.where(mask, patterns, 0.0).sum(axis=(1, 2))
         drift = np.abs(centre_px - 32.0).sum(axis=1)
         logits = -np.abs(np.arange(1, 6) - (1 + total[:, None] % 5)) - 0.1 * drift[:, None]
         probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         abstain = total > 1e6
-        return Found(probability, total / 1e6, abstain, [("too bright by far",) if one else () for one in abstain])
+        reasons = tuple(("too bright by far",) if one else () for one in abstain)
+        radius = np.array([one.radius_px for one in setting])
+        return Classification(probability, np.minimum(total / 1e6, 1.0), abstain, reasons, radius)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -71,8 +72,10 @@ def test_a_limit_of_panels() -> None:
         figure(panels(MAX_PANELS + 1))
 
 
-def test_the_same_answers_give_the_same_bytes_in_threads() -> None:
+def test_the_same_answers_give_the_same_picture_in_threads() -> None:
     several = panels(2)
     with ThreadPoolExecutor(3) as threads:
-        contents = set(threads.map(lambda _: drawn(several, "svg"), range(3)))
+        pictures = threads.map(lambda _: drawn(several, "svg"), range(3))
+    # Names of clip paths hang on the last bit of a coordinate, which the layout does not promise.
+    contents = {re.sub(rb"p[0-9a-f]{10}", b"", picture) for picture in pictures}
     assert len(contents) == 1
