@@ -32,17 +32,24 @@ BAD = np.zeros((64, 64), np.uint8)
 BAD[30:34, 30:34] = 1
 
 
-@pytest.fixture
-def model() -> FormulaModel:
+@pytest.fixture(scope="module")
+def formula() -> FormulaModel:
     return FormulaModel()
 
 
-@pytest.fixture
-def client(model: FormulaModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    monkeypatch.setattr(aggregates, "aggregate_model", lambda loaded: loaded)
+@pytest.fixture(scope="module")
+def client(formula: FormulaModel) -> Iterator[TestClient]:
     settings = Settings(max_images=5, max_upload_bytes=2_000_000)
-    with TestClient(create_app(settings, registry=OneModel(model))) as client:
+    with pytest.MonkeyPatch.context() as patch, TestClient(create_app(settings, registry=OneModel(formula))) as client:
+        patch.setattr(aggregates, "aggregate_model", lambda loaded: loaded)
         yield client
+
+
+@pytest.fixture
+def model(formula: FormulaModel) -> FormulaModel:
+    """The model without memory of earlier tests."""
+    formula.settings.clear()
+    return formula
 
 
 def answered(response: Any) -> dict[str, Any]:
