@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -26,6 +26,8 @@ MEANINGS: Final = {
 
 UNANSWERED: Final = -1
 """In place of the number of S2s where nothing can be said."""
+ROUNDING: Final = 1e-6
+"""By how much the sum of a softmax in float32 may miss one."""
 LEVELS: Final = {"68": (0.16, 0.84), "95": (0.025, 0.975)}
 """Ends of the intervals, as quantiles."""
 
@@ -119,8 +121,7 @@ def _answered(ask: Ask, model: WaveformModel) -> Answered:
     taken = take(ask.waveforms, ask.intake)
     pulses = find_pulses(taken.samples)
     odd = flags(taken, pulses)
-    posterior = model.posterior(pulses, ask.detector, ask.drift_time_us)
-    _check_posterior(posterior, pulses.found)
+    posterior = _checked(model.posterior(pulses, ask.detector, ask.drift_time_us), pulses.found)
     posterior = posterior.with_prior(ask.prior_two)
     known = pulses.found & ~taken.too_long
     two = known & (posterior.p_two >= 0.5)
@@ -138,10 +139,16 @@ def _answered(ask: Ask, model: WaveformModel) -> Answered:
     )
 
 
-def _check_posterior(posterior: Posterior, found: Bool[np.ndarray, "wave"]) -> None:
+def _checked(posterior: Posterior, found: Bool[np.ndarray, "wave"]) -> Posterior:
+    """The same with probabilities that are no more than one, as sums of rounded numbers need not be.
+
+    Raises:
+        ModelOutputInvalid: something is not a probability by more than rounding.
+    """
     p = posterior.p_two[found]
-    if not ((p >= 0.0) & (p <= 1.0)).all() or not np.isfinite(posterior.density[found]).all():
+    if not ((p >= -ROUNDING) & (p <= 1.0 + ROUNDING)).all() or not np.isfinite(posterior.density[found]).all():
         raise ModelOutputInvalid("the model gave something that is not a probability")
+    return replace(posterior, p_two=np.clip(posterior.p_two, 0.0, 1.0))
 
 
 def _interval(posterior: Posterior, level: str, known: Bool[np.ndarray, "wave"]) -> Float[np.ndarray, "wave 2"]:

@@ -151,3 +151,12 @@ def test_a_model_that_gives_no_probability_is_an_error_of_ours() -> None:
     object.__setattr__(broken, "run", lambda inputs: {"probability": np.full((len(inputs["shape"]), 41), np.nan)})
     with pytest.raises(ModelOutputInvalid):
         predict(Ask(recorded(1.0)), waveform_model(broken))
+
+
+def test_a_sum_that_is_one_but_for_rounding_is_one() -> None:
+    rounded = width_model()
+    p = np.zeros((1, 41), np.float32)
+    p[:, 20] = 1.0 + 2e-7
+    p[:, 0] = -1e-7
+    object.__setattr__(rounded, "run", lambda inputs: {"probability": np.repeat(p, len(inputs["shape"]), axis=0)})
+    assert predict(Ask(recorded(1.0)), waveform_model(rounded)).p_two.tolist() == [1.0]
