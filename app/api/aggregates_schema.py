@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -200,7 +201,7 @@ class AggregatesAnswer(Output):
 # --- examples ---------------------------------------------------------------------------------------------------------
 
 
-def _discs(distance_px: float, photons: float = 4e5, size: int = 64) -> list[list[int]]:
+def _discs(distance_px: float, photons: float = 4e5, size: int = 64) -> dict[str, Any]:
     """Expected photons, rounded, of two discs of radius 5 px side by side: the Airy pattern times fringes."""
     offset = np.arange(size) - size // 2
     q = np.hypot(offset[:, None], offset[None, :]) / 128.0
@@ -210,7 +211,8 @@ def _discs(distance_px: float, photons: float = 4e5, size: int = 64) -> list[lis
     fringes = 2.0 + 2.0 * np.cos(2 * np.pi * distance_px * offset / 128.0)
     counts = photons * np.pi * 25.0 / 128**2 * (2 * j1 / x) ** 2 * fringes[None, :]
     stop = np.hypot(offset[:, None], offset[None, :]) <= 3.0
-    return np.where(stop, 0, np.minimum(np.rint(counts), 20_000)).astype(int).tolist()
+    whole = np.where(stop, 0, np.minimum(np.rint(counts), 20_000)).astype("<u2")
+    return {"data_base64": b64encode(whole.tobytes()).decode(), "dtype": "uint16", "shape": list(whole.shape)}
 
 
 EXAMPLES: Final[dict[str, Any]] = {

@@ -7,19 +7,25 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from app.aggregates.models import HEADS, NETWORK_FAMILY, Rules, aggregate_model, rules_to_json
+from app.aggregates.setting import COUNTS
 from app.api import aggregates
 from app.api.aggregates_schema import EXAMPLES, AggregatesAnswer
 from app.main import create_app
+from app.model_registry.loading import LoadedModel
+from app.model_registry.manifest import ModelDraft, TensorSpec, manifest_from_draft
 from app.settings import Settings
 from tests.aggregates.fake_model import FormulaModel, OneModel
 from tests.aggregates.image_files import cxi, hdf5_of, npy, npz, png, tiff
 from tests.api.test_problems import assert_problem
+from tests.polarization_models import MemoryRegistry
 
 URL = "/aggregates"
 FILE = "/aggregates/file"
@@ -307,6 +313,31 @@ def test_options_in_the_query_beside_json_are_not_passed_over(client: TestClient
     problem = assert_problem(client.post(URL, json=content, params={"radius_px": 4}), "invalid-input")
     assert problem["errors"][0]["loc"] == ["query", "radius_px"]
     assert client.post(URL, json=content, params={"format": "csv"}).status_code == 200
+
+
+def test_a_model_of_the_store_is_asked_as_its_family_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = np.zeros(HEADS, np.float32)
+    heads[2] = heads[len(COUNTS)] = 9.0  # three particles, and the pattern fits
+    rules = Rules(1.0, 0.5, 0.5, (4.0, 6.0), (0.0, 0.3))
+    draft = ModelDraft(
+        name="aggregates-count",
+        family=NETWORK_FAMILY,
+        description="a constant",
+        inputs=(TensorSpec(name="maps", shape=(None, 63, 32, 4)),),
+        outputs=(TensorSpec(name="heads", shape=(None, HEADS)),),
+        parameters=rules_to_json(rules),  # type: ignore[arg-type]
+    )
+    manifest = manifest_from_draft(draft, version=2, created=datetime(2030, 1, 1, tzinfo=UTC), files={})
+    loaded = LoadedModel(manifest, lambda inputs: {"heads": np.tile(heads, (len(inputs["maps"]), 1))}, {})
+    with TestClient(create_app(Settings(), registry=MemoryRegistry(loaded))) as client:
+        monkeypatch.setattr(aggregates, "aggregate_model", aggregate_model)
+        found = answered(as_json(client))
+        assert patterns_of(found)[0]["count"] == 3
+        assert found["model"]["version"] == 2
+        assert patterns_of(found)[0]["seen_radius_px"] == pytest.approx(5.0)
+        refused = patterns_of(answered(as_json(client, radius_px=8.0)))[0]
+        assert refused["count"] is None
+        assert "4 to 6 px" in refused["reasons"][0]
 
 
 def test_a_model_that_says_nonsense(client: TestClient, model: FormulaModel, monkeypatch: pytest.MonkeyPatch) -> None:
