@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from app.errors import InvalidInput, ModelRefused
 from app.model_registry.registry import LoadedModel
 from app.waveform.detector import Detector
-from app.waveform.features import NUMBERS, Features, Pulses, features_from_pulses, find_pulses
+from app.waveform.features import NUMBERS, SAMPLE_US, Features, Pulses, features_from_pulses, find_pulses
 from app.waveform.posterior import Posterior
 
 FAMILY: Final = "waveform/posterior-network"
@@ -85,6 +85,11 @@ def posterior_from_probability(
     return Posterior(total / probability.sum(axis=1), edges_us, density)
 
 
+def cell_edges_us(largest_us: float, cells: int) -> Float[np.ndarray, "cell+1"]:
+    """Edges of equal cells of separation, which hold whole numbers of samples and so end half a sample before one."""
+    return np.maximum(np.linspace(0.0, largest_us, cells + 1) - SAMPLE_US / 2.0, 0.0)
+
+
 def in_blocks(waveforms: Float[np.ndarray, "wave sample"]) -> Iterator[tuple[slice, Pulses]]:
     """Find the pulses of many waveforms, some at a time."""
     for start in range(0, len(waveforms), BLOCK):
@@ -105,7 +110,7 @@ def waveform_model(loaded: LoadedModel) -> WaveformModel:
             f"model {manifest.name!r} is of family {manifest.family!r}; a waveform model is of {FAMILY!r}"
         )
     try:
-        edges = np.linspace(0.0, float(loaded.parameters["separation_max_us"]), int(loaded.parameters["cells"]) + 1)
+        edges = cell_edges_us(float(loaded.parameters["separation_max_us"]), int(loaded.parameters["cells"]))
         ranges = {feature.name: (feature.min, feature.max) for feature in manifest.features}
         lowest, highest = np.array([ranges[name] for name in NUMBERS], dtype=float).T
     except (KeyError, TypeError, ValueError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.waveform.models import posterior_from_probability
+from app.waveform.models import cell_edges_us, posterior_from_probability
 from app.waveform.posterior import Posterior
 
 EDGES = np.linspace(0.0, 8.0, 161)
@@ -55,3 +55,11 @@ def test_a_certain_single_scatter_still_has_a_density() -> None:
     np.testing.assert_allclose(found.density.sum(axis=1), 1.0)
     assert np.isfinite(found.mean_us).all()
     assert found.density[1, 4] == pytest.approx(1.0)
+
+
+def test_cells_hold_whole_samples_around_their_middle() -> None:
+    edges = cell_edges_us(8.0, 160)
+    assert (edges[0], len(edges)) == (0.0, 161)
+    # The samples 5 to 9 lie in the second cell, and their mean is its middle.
+    assert edges[1:3] == pytest.approx([0.045, 0.095])
+    assert edges[1:3].mean() == pytest.approx(np.arange(5, 10).mean() / 100.0)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from app.waveform.detector import Detector
 from app.waveform.features import NUMBERS, SHAPE_BINS, features_from_pulses, find_pulses
+from app.waveform.models import cell_edges_us
 from training.waveform.mixed import random_simulation
 from training.waveform.settings import SIMULATIONS
 from training.waveform.simulate import BLOCK, Events, block_generator, simulate
@@ -63,11 +64,6 @@ class Rows:
     cell: Int[np.ndarray, "row"]
 
 
-def edges_us() -> Float[np.ndarray, "cell+1"]:
-    """Edges of the cells of separation."""
-    return np.linspace(0.0, SEPARATION_MAX_US, CELLS + 1)
-
-
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
@@ -75,8 +71,8 @@ def rows_from_events(events: Events, detector: Detector) -> Rows:
     """Features of every event, first with and then without its drift time."""
     pulses = find_pulses(events.samples)
     seen = [features_from_pulses(pulses, detector, drift) for drift in (events.drift_time_us, None)]
-    cells = np.minimum((events.d_us / SEPARATION_MAX_US * CELLS).astype(int), CELLS - 1) + 1
-    cell = np.where(events.scatters == 2, cells, 0)
+    edges = cell_edges_us(SEPARATION_MAX_US, CELLS)
+    cell = np.where(events.scatters == 2, np.searchsorted(edges[1:-1], events.d_us, side="right") + 1, 0)
     return Rows(
         np.concatenate([one.shape for one in seen]),
         np.concatenate([one.numbers for one in seen]),

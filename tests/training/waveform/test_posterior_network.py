@@ -10,7 +10,7 @@ import pytest
 
 from app.waveform.features import NUMBERS, SHAPE_BINS
 from training.waveform import posterior_network
-from training.waveform.posterior_network import CELLS, PosteriorArgs, edges_us, joined, train, training_blocks
+from training.waveform.posterior_network import CELLS, PosteriorArgs, joined, train, training_blocks
 
 SMALL = PosteriorArgs(events=1024, layers=(16,), epochs=3, batch_size=128, seed=3)
 
@@ -65,8 +65,3 @@ def test_kept_rows_are_taken_again(folder: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(posterior_network, "training_blocks", refuse)
     _, record = train(PosteriorArgs(events=1024, layers=(8,), epochs=1, batch_size=128, seed=3), folder)
     assert record.args.layers == (8,)
-
-
-def test_the_cells_cover_zero_to_eight_us() -> None:
-    edges = edges_us()
-    assert (edges[0], edges[-1], len(edges)) == (0.0, 8.0, CELLS + 1)
