@@ -194,9 +194,10 @@ def _gridded(
     saturated, fractional = np.zeros(len(images)), np.zeros(len(images), bool)
     for origin, rows in _groups(origins):
         part, place = _window(images, origin, DETECTOR_PX * binning)
-        counts, good = photons(images[rows][:, *part], mask[rows][:, *part], measurement.adu_per_photon)
+        values = images[rows, *part]
+        counts, good = photons(values, mask[rows, *part], measurement.adu_per_photon)
         patterns[rows], seen[rows] = _binned(counts, good, place, binning)
-        saturated[rows] = _saturated(images[rows][:, *part], counts, measurement)
+        saturated[rows] = _saturated(values, counts, measurement)
         fractional[rows] = (counts != np.rint(counts)).any(axis=(1, 2))
     return patterns, seen, origins, _Raw(saturated, fractional)
 
