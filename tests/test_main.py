@@ -25,7 +25,12 @@ def python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60)
 
 
-HEAVY = {"tensorflow", "keras", "sklearn", "scipy", "matplotlib", "numba", "gemmi", "spglib", "pybaselines"}
+HEAVY = {"tensorflow", "keras", "sklearn", "scipy", "matplotlib", "numba", "gemmi", "spglib", "pybaselines"} | {
+    "h5py",
+    "hdf5plugin",
+    "tifffile",
+    "PIL",
+}
 
 
 def test_the_service_starts_without_the_heavy_libraries(tmp_path: Path) -> None:
