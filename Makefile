@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow bench-leave-one-out bench-predict bench-indexing lint format lock hooks setup-service setup clean
+.PHONY: help serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-indexing lint format lock hooks setup-service setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ bench-leave-one-out: setup ## Print the leave-one-out table of the polarization 
 
 bench-predict: setup-service ## Requests per second of the polarization endpoint beside a bare echo
 	@$(BIN)/python -m benchmarks.serving_polarization $(ARGS)
+
+bench-arrays: setup-service ## Latency of the waveform and aggregates endpoints beside a bare echo of the same body
+	@$(BIN)/python -m benchmarks.serving_arrays $(ARGS)
 
 BENCH_CASES ?= ../shared/data/indexing/simulated.json ../shared/data/indexing/measured.json
 bench-indexing: setup ## How often and how fast known cells are found; ARGS="--peer fox --budgets 0.1,1,10"
