@@ -53,7 +53,7 @@ def read_images(
 ) -> ImageStack:
     """Read the images of a file, from its bytes. Safe with files from strangers.
 
-    HDF5 is read in a child process (about 0.3 s).
+    HDF5 is read in a child process, whose start takes most of a second on a busy machine.
 
     Args:
         content: the whole file.
