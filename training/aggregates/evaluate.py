@@ -1,7 +1,8 @@
 """Fit methods on one simulation and let them answer patterns of many: resumable, one JSON file for each pair.
 
 A file is written when a method has answered a case, and read when it is there. Its folder's name carries what the
-method was trained on and every setting of the method.
+method was trained on and every setting of the method, and both names a digest of the simulator: what an older simulator
+gave is not taken for an answer.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -20,9 +21,10 @@ import numpy as np
 from tqdm import tqdm
 
 from training.aggregates.args import DataArgs
-from training.aggregates.cases import case_named, unseen_sample
-from training.aggregates.methods import Answer, Classifier, Method, Sample, method_key, sample
+from training.aggregates.cases import CASES, case_named, unseen_sample
+from training.aggregates.methods import Answer, Classifier, Method, Sample, fingerprint, method_key, sample
 from training.aggregates.scores import Outcome, Scores, confusion, reliability, score, sliced
+from training.aggregates.settings import SIMULATIONS
 
 EDGES: Final = MappingProxyType[str, tuple[float, ...]](
     {
@@ -49,9 +51,10 @@ class Result:
         return score(self.outcome)
 
 
-def training_key(data: DataArgs) -> str:
-    """Give the folder's name for what methods were trained on."""
-    return f"{data.setting}-{data.images}-seed{data.seed}"
+def training_key(method: Method, data: DataArgs) -> str:
+    """Give the folder's name for what a method was trained on; one that is trained already says so itself."""
+    own = f"{data.setting}-{data.images}-seed{data.seed}-{fingerprint(data.setting)}"
+    return getattr(method, "trained_on", None) or own
 
 
 def evaluate(
@@ -87,13 +90,19 @@ def evaluate(
     for name in cases:
         case_named(name)
     tasks = [(m, c, _file(folder, data, m, c, images, seed)) for c in cases for m in methods]
-    fitted = cache(lambda method: method.fit(*_training_samples(data), seed))
+    fitted = cache(lambda method: _fit(method, data, seed))
     tested = lru_cache(maxsize=1)(lambda case: unseen_sample(case_named(case), images, seed))
     for method, case, file in tqdm(tasks, unit="answer", disable=not progress):
         if not file.exists():
             found = outcome_of(fitted(method), tested(case))
-            _write(file, Result(method.name, training_key(data), case, found))
+            _write(file, Result(method.name, training_key(method, data), case, found))
     return [read(file) for _, _, file in tasks]
+
+
+def _fit(method: Method, data: DataArgs, seed: int) -> Classifier:
+    if getattr(method, "trained_on", None):
+        return method.fit(*_training_samples(replace(data, images=1, validation_images=1)), seed)
+    return method.fit(*_training_samples(data), seed)
 
 
 @lru_cache(maxsize=1)
@@ -113,7 +122,8 @@ def _outcome(answer: Answer, tested: Sample) -> Outcome:
 
 
 def _file(folder: Path, data: DataArgs, method: Method, case: str, images: int, seed: int) -> Path:
-    return folder / training_key(data) / method_key(method) / f"{case}-{images}-seed{seed}.json"
+    drawn = fingerprint(case_named(case).simulation)
+    return folder / training_key(method, data) / method_key(method) / f"{case}-{images}-seed{seed}-{drawn}.json"
 
 
 def _write(file: Path, result: Result) -> None:
@@ -150,15 +160,31 @@ def read(file: Path) -> Result:
     return Result(said["method"], said["training"], said["case"], outcome)
 
 
-def stored(folder: Path) -> list[Result]:
-    """Read every result; of one method, training and case the one with the most patterns, the newest among equals."""
+def stored(folder: Path, key: Callable[[str], bool] = lambda name: True) -> list[Result]:
+    """Read the results; of one method, training and case the one with the most patterns, the newest among equals.
+
+    What was found with another simulator than today's is left out.
+
+    Args:
+        folder: of the results.
+        key: tells which folders of methods to read, by `method_key`.
+    """
     found: dict[tuple[str, str, str], Result] = {}
-    for file in sorted(folder.glob("*/*/*.json"), key=lambda f: f.stat().st_mtime):
+    files = (file for file in folder.glob("*/*/*.json") if key(file.parent.name) and _of_today(file))
+    for file in sorted(files, key=lambda f: f.stat().st_mtime):
         result = read(file)
-        key = result.training, result.method, result.case
-        if key not in found or len(found[key].outcome.number) <= len(result.outcome.number):
-            found[key] = result
+        name = result.training, result.method, result.case
+        if name not in found or len(found[name].outcome.number) <= len(result.outcome.number):
+            found[name] = result
     return list(found.values())
+
+
+def _of_today(file: Path) -> bool:
+    """Tell whether simulations of today gave a result; what was trained on several has none to compare."""
+    case, setting = file.stem.rsplit("-", 3)[0], file.parents[1].name.rsplit("-", 3)[0]
+    tested = CASES[case].simulation if case in CASES else ""
+    named = ((file.stem, tested, True), (file.parents[1].name, setting, False))
+    return all(name.endswith(fingerprint(s)) if s in SIMULATIONS else not must for name, s, must in named)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

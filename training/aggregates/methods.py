@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cache
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -12,11 +13,14 @@ from jaxtyping import Bool, Float, Float32
 
 from app.aggregates.setting import Setting
 from training.aggregates.settings import SIMULATIONS
-from training.aggregates.simulate import Patterns, Simulation, drawn
+from training.aggregates.simulate import Patterns, Simulation, drawn, simulate
 
 Part = Literal["train", "validation", "test"]
 SEEDS: Final = MappingProxyType[Part, int]({"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000})
 """Where each part's seeds begin: whatever the seed of a run below a million, no pattern is in two parts."""
+
+PROBED: Final = 20
+"""Patterns of which a simulation's fingerprint is taken."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,13 @@ def sample(setting: str, part: Part, images: int, seed: int) -> Sample:
     simulation = simulation_named(setting)
     patterns = drawn(simulation, images, SEEDS[part] + seed)
     return Sample(declared(patterns, simulation), patterns)
+
+
+@cache
+def fingerprint(setting: str) -> str:
+    """Digest of a few patterns of a named simulation: it changes whenever the simulation draws other patterns."""
+    patterns = simulate(simulation_named(setting), PROBED, np.random.default_rng(0))
+    return hashlib.sha256(patterns.counts.tobytes() + patterns.mask.tobytes()).hexdigest()[:8]
 
 
 def method_key(method: Method) -> str:

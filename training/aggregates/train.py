@@ -6,6 +6,7 @@ weights and the optimizer's state: an interrupted run goes on as if nothing had 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -318,8 +319,9 @@ class NetworkMethod:
         """Train, or go on with a run of the same arguments on as many patterns."""
         folder = None
         if self.runs is not None:
-            radius = "-".join(f"{r:.2f}" for r in (train.truth.radius_px.min(), train.truth.radius_px.max()))
-            what = f"{train.truth.particle}-r{radius}-{len(train)}-seed{seed}"
+            photons = float(train.truth.counts.sum(dtype=float)), float(validation.truth.counts.sum(dtype=float))
+            digest = hashlib.sha256(repr(photons).encode()).hexdigest()[:8]
+            what = f"{train.truth.particle}-{len(train)}-{digest}-seed{seed}"
             folder = self.runs / f"{method_key(self)}-{what}"
         return fit_network(train, validation, self.args, seed, folder=folder, say=self.say)
 

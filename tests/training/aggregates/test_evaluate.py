@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from training.aggregates import evaluate as evaluation
+from training.aggregates import methods
 from training.aggregates.args import DataArgs
 from training.aggregates.baselines import FeatureMethod, Majority, boosting, total_intensity
 from training.aggregates.cases import CASES, case_named, unseen_sample
@@ -87,6 +89,22 @@ def test_what_is_done_is_read_and_not_done_again(tmp_path: Path) -> None:
     assert first[0].scores == both[0].scores
     assert [r.scores for r in again] == [r.scores for r in both]
     assert sorted(r.case for r in stored(tmp_path)) == ["r6", "reference-r5"]
+
+
+def test_what_another_simulator_gave_is_not_taken_for_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = Knowing()
+    evaluate([method], DATA, ["r6"], tmp_path, images=20, progress=False)
+    brighter = {**SIMULATIONS, "r6": replace(SIMULATIONS["r6"], photons=(1e6, 3e6))}
+    for module in (methods, evaluation):
+        monkeypatch.setattr(module, "SIMULATIONS", brighter)
+    methods.fingerprint.cache_clear()
+    assert stored(tmp_path) == []
+    evaluate([method], DATA, ["r6"], tmp_path, images=20, progress=False)
+    assert len(method.fits) == 2
+    assert [r.case for r in stored(tmp_path)] == ["r6"]
+    methods.fingerprint.cache_clear()
 
 
 def test_a_result_tells_its_scores_without_the_code_that_made_it(tmp_path: Path) -> None:
