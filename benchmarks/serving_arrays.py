@@ -1,8 +1,8 @@
 """Latency and requests per second of `POST /waveform` and `POST /aggregates` beside a bare echo, in one run.
 
 Run it with `make bench-arrays`, or `python -m benchmarks.serving_arrays --help`. Each body goes to the service and, in
-the same rounds, to a FastAPI application that gives it back: `echo` the bytes as they are, `parsed` through FastAPI's own
-way of reading JSON. The published models answer; a model that is not in the store is left out.
+the same rounds, to a FastAPI application that gives it back: `echo` the bytes as they are, `parsed` through FastAPI's
+own way of reading JSON. The published models answer; a model that is not in the store is left out.
 """
 
 from __future__ import annotations

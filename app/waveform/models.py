@@ -38,8 +38,13 @@ class WaveformModel(Protocol):
         """What is known of each pulse's scatters; see `Posterior`. Unknown drift times are nan."""
         ...
 
-    def outside(self, pulses: Pulses, detector: Detector) -> list[tuple[str, ...]]:
-        """For each pulse the names of the features and settings outside the range of training."""
+    def judged(
+        self,
+        pulses: Pulses,
+        detector: Detector,
+        drift_time_us: Float[np.ndarray, "wave"] | None = None,
+    ) -> tuple[Posterior, list[tuple[str, ...]]]:
+        """The posterior, and for each pulse the names of the features and settings outside the range of training."""
         ...
 
 
@@ -68,9 +73,17 @@ class PosteriorNetwork:
         probability = self.loaded.run({"shape": seen.shape, "numbers": inside})["probability"].astype(float)
         return posterior_from_probability(probability, self.edges_us)
 
-    def outside(self, pulses: Pulses, detector: Detector) -> list[tuple[str, ...]]:
-        numbers = features_from_pulses(pulses, detector).numbers
+    def judged(
+        self, pulses: Pulses, detector: Detector, drift_time_us: Float[np.ndarray, "wave"] | None = None
+    ) -> tuple[Posterior, list[tuple[str, ...]]]:
+        seen = features_from_pulses(pulses, detector, drift_time_us)
+        return self.posterior_from_features(seen), self._outside(seen)
+
+    def _outside(self, seen: Features) -> list[tuple[str, ...]]:
+        numbers = seen.numbers
         beyond: Bool[np.ndarray, "wave feature"] = ((numbers < self.lowest) | (numbers > self.highest)) & _JUDGED
+        if not beyond.any():
+            return [()] * len(beyond)
         return [tuple(np.array(NUMBERS)[row].tolist()) for row in beyond]
 
 

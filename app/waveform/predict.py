@@ -121,12 +121,11 @@ def _answered(ask: Ask, model: WaveformModel) -> Answered:
     taken = take(ask.waveforms, ask.intake)
     pulses = find_pulses(taken.samples)
     odd = flags(taken, pulses)
-    posterior = _checked(model.posterior(pulses, ask.detector, ask.drift_time_us), pulses.found)
-    posterior = posterior.with_prior(ask.prior_two)
+    posterior, outside = model.judged(pulses, ask.detector, ask.drift_time_us)
+    posterior = _checked(posterior, pulses.found).with_prior(ask.prior_two)
     known = pulses.found & ~taken.too_long
     two = known & (posterior.p_two >= 0.5)
     number = np.where(two, 2, np.where(known, 1, np.where(odd["empty"], 0, UNANSWERED)))
-    outside = model.outside(pulses, ask.detector)
     return Answered(
         number,
         np.where(known, posterior.p_two, np.nan),
