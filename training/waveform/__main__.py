@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from training.waveform.commands import evaluate_command, grid_command, train_command, train_posterior_command
+from training.waveform.commands import (
+    curves_command,
+    evaluate_command,
+    grid_command,
+    train_command,
+    train_posterior_command,
+)
+from training.waveform.publish import publish_command
 
 cli = typer.Typer(no_args_is_help=True, help="Waveforms: training, search, evaluation, publishing.")
 
@@ -18,6 +25,8 @@ cli.command("train")(train_command)
 cli.command("train-posterior")(train_posterior_command)
 cli.command("grid")(grid_command)
 cli.command("evaluate")(evaluate_command)
+cli.command("curves")(curves_command)
+cli.command("publish")(publish_command)
 
 if __name__ == "__main__":
     cli()

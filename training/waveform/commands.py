@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
@@ -15,8 +15,12 @@ from training.waveform.methods import Method
 from training.waveform.sets import MEASURED_NOISE, NOISE_FILE, TEST_SEED, TestArgs
 from training.waveform.settings import SIMULATIONS
 
+if TYPE_CHECKING:
+    from training.waveform.evaluate import Plan
+
 RUNS: Final = Path("runs/waveform")
 SHARED_DATA: Final = Path("../shared/data")
+CURVE_METHODS: Final = ("boosting", "boosting + drift time", "source")
 
 RunsOption = Annotated[Path, typer.Option(help="folder of runs and results")]
 StoreOption = Annotated[Path, typer.Option(help="the model store")]
@@ -117,7 +121,7 @@ def grid_command(
 
 
 def evaluate_command(
-    methods: Annotated[list[str] | None, typer.Option(help="names; default: all baselines, and --model's")] = None,
+    methods: Annotated[list[str] | None, typer.Option(help="names; default: all baselines, or --model's alone")] = None,
     model: Annotated[str, typer.Option(help="name[/version] in the store, a version's folder, or a run's")] = "",
     questions: Annotated[list[str] | None, typer.Option(help="settings of the tests; default: all")] = None,
     setting: SettingOption = "reference",
@@ -125,34 +129,80 @@ def evaluate_command(
     test_events: TestEventsOption = 4000,
     seed: SeedOption = 1,
     test_seed: Annotated[int, typer.Option(help=f"of the tests, {TEST_SEED} or more")] = TEST_SEED,
+    pictures: Annotated[Path | None, typer.Option(help="folder for pictures of the first of the settings")] = None,
     runs: RunsOption = RUNS,
     store: StoreOption = Path("model_store"),
     shared_data: SharedOption = SHARED_DATA,
 ) -> None:
     """Ask methods about unseen events and detectors; what is done already is kept. Prints tables."""
-    from training.waveform.evaluate import Plan, evaluate
+    from training.waveform.evaluate import evaluate
     from training.waveform.tables import report
 
     if test_seed < TEST_SEED:
         raise typer.BadParameter(f"seeds below {TEST_SEED} are for training", param_hint="--test-seed")
-    chosen = or_exit(lambda: _methods(methods, model, store))
-    there = (shared_data / NOISE_FILE).is_file()
-    asked = questions or [*SIMULATIONS, *([MEASURED_NOISE] if there else [])]
-    plan = Plan(
-        methods=chosen,
-        training=DataArgs(setting, events, seed),
-        questions=[TestArgs(name, test_events, test_seed) for name in asked],
-        folder=runs / "evaluate",
-        shared_data=shared_data if there else None,
+    learned, asked = DataArgs(setting, events, seed), TestArgs("", test_events, test_seed)
+    plan = or_exit(
+        lambda: plan_of(methods, model, Folders(runs, store, shared_data), learned, asked, settings=questions)
     )
-    typer.echo(report(or_exit(lambda: evaluate(plan))))
+    results = or_exit(lambda: evaluate(plan))
+    typer.echo(report(results))
+    if pictures is not None:
+        from training.waveform.figures import save_all
+
+        first = plan.questions[0].setting
+        for file in save_all([result for result in results if result.questions.setting == first], pictures):
+            typer.echo(str(file))
 
 
-def _methods(names: list[str] | None, model: str, store: Path) -> list[Method]:
+@dataclass(frozen=True)
+class Folders:
+    """Where things are: results, the model store, the real measurements."""
+
+    runs: Path
+    store: Path
+    shared_data: Path
+
+
+def plan_of(
+    methods: list[str] | None,
+    model: str,
+    folders: Folders,
+    learned: DataArgs,
+    asked: TestArgs,
+    *,
+    settings: list[str] | None = None,
+    baselines: bool = False,
+) -> Plan:
+    """Put an evaluation together.
+
+    Args:
+        methods: their names; None for all baselines, unless there is a model.
+        model: a published model or a run, or nothing.
+        folders: where things are.
+        learned: what methods learn from.
+        asked: size and seed of the tests.
+        settings: of the tests; None for all, measured noise among them where it is there.
+        baselines: all of them beside the model too.
+    """
+    from training.waveform.evaluate import Plan
+
+    there = (folders.shared_data / NOISE_FILE).is_file()
+    usual = [*SIMULATIONS, *([MEASURED_NOISE] if there else [])]
+    return Plan(
+        methods=_methods(methods, model, folders.store, baselines=baselines),
+        training=learned,
+        questions=[replace(asked, setting=name) for name in settings or usual],
+        folder=folders.runs / "evaluate",
+        shared_data=folders.shared_data if there else None,
+    )
+
+
+def _methods(names: list[str] | None, model: str, store: Path, *, baselines: bool) -> list[Method]:
     from training.waveform.baselines import BASELINES
 
     known: dict[str, Method] = {method.name: method for method in BASELINES}
-    chosen = [known[name] if name in known else network_method(name) for name in (names or (() if model else known))]
+    wanted = names or ([] if model and not baselines else list(known))
+    chosen = [known[name] if name in known else network_method(name) for name in wanted]
     return [*chosen, *(_published(model, store) if model else ())]
 
 
@@ -183,3 +233,36 @@ def network_method(name: str) -> Method:
         raise ValueError(f"{task!r} is no task of a network; {', '.join(NETWORKS)} can do separation and scatters")
     kind = "scatters" if task == "scatters" else "separation"
     return NetworkMethod(replace(usual, network=network, task=kind))
+
+
+def curves_command(
+    methods: Annotated[list[str] | None, typer.Option(help="names; default: boosting and source")] = None,
+    sizes: Annotated[list[int] | None, typer.Option(help="events in training; default 500 to 16,000")] = None,
+    network_sizes: Annotated[list[int] | None, typer.Option(help="the same for networks on samples")] = None,
+    posterior_sizes: Annotated[list[int] | None, typer.Option(help="the same for the posterior network")] = None,
+    picture: Annotated[Path, typer.Option(help="where the picture goes")] = Path(
+        "docs/images/waveform-learning-curve.svg"
+    ),
+    runs: RunsOption = RUNS,
+) -> None:
+    """Measure errors against the number of events in training, and draw them; finished points are kept."""
+    from training.waveform.curves import (
+        NETWORK_SIZES,
+        POSTERIOR_SIZES,
+        SIZES,
+        CurveArgs,
+        learning_curve,
+        posterior_curves,
+    )
+    from training.waveform.figures import learning_curves, save
+    from training.waveform.tables import curve_table
+
+    points = {}
+    for method in or_exit(lambda: _methods(methods or list(CURVE_METHODS), "", Path(), baselines=False)):
+        on_samples = hasattr(method, "args")
+        chosen = (network_sizes or NETWORK_SIZES) if on_samples else (sizes or SIZES)
+        points[method.name] = learning_curve(method, CurveArgs(sizes=chosen), runs / "evaluate")
+    points |= posterior_curves(posterior_sizes or POSTERIOR_SIZES, CurveArgs(), runs)
+    save(learning_curves(points), picture)
+    typer.echo(curve_table(points))
+    typer.echo(str(picture))

@@ -13,6 +13,7 @@ from training.waveform.methods import Method
 from training.waveform.sets import TestArgs
 
 SIZES: Final = (500, 1000, 2000, 4000, 8000, 16_000)
+NETWORK_SIZES: Final = (1000, 4000, 16_000)
 POSTERIOR_SIZES: Final = (8_000, 32_000, 128_000)
 
 Curve = Mapping[int, float]

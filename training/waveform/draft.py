@@ -12,17 +12,21 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from app.errors import InvalidInput
-from app.model_registry.manifest import Feature, ModelDraft, Training
-from app.waveform.features import NUMBERS
+from app.model_registry.manifest import Feature, ModelDraft, TensorSpec, Training
+from app.waveform.features import NUMBERS, SHAPE_BINS
 from app.waveform.models import FAMILY
 from training.waveform.posterior_network import CELLS, MODEL_FILE, RECORD_FILE, SEPARATION_MAX_US
 
 NAME: Final = "waveform-s2"
 LIBRARIES: Final = ("keras", "numpy", "tensorflow", "tensorflow-cpu")
 """Their versions stand in the manifest; TensorFlow is installed under one of two names."""
+INPUTS: Final = (
+    TensorSpec(name="shape", shape=(None, SHAPE_BINS)),
+    TensorSpec(name="numbers", shape=(None, len(NUMBERS))),
+)
 _UNITS: Final = (("_us2", "us2"), ("_us", "us"))
 
-__all__ = ["MODEL_FILE", "NAME", "RECORD_FILE", "draft_from_run", "network_of", "record_of"]
+__all__ = ["INPUTS", "MODEL_FILE", "NAME", "RECORD_FILE", "draft_from_run", "network_of", "record_of"]
 
 
 def record_of(folder: Path) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def _bounds(results: Sequence[Result]) -> list[tuple[str, str, SeparationScores]
     for name, scores in _separations(results):
         drift = "drift time" in name
         label = "bound, drift time known" if drift else "bound"
-        found.setdefault(label, (label, "k--" if drift else "k:", scores))
+        found.setdefault(label, (label, "--" if drift else ":", scores))
     return list(found.values())
 
 

@@ -13,12 +13,11 @@ import numpy as np
 
 from app.errors import NotFound
 from app.model_registry.loading import load_version
-from app.model_registry.manifest import MANIFEST_FILE
+from app.model_registry.manifest import CARD_FILE, MANIFEST_FILE, ModelDraft
 from app.model_registry.store import ModelStore
 from app.waveform.models import WaveformModel, in_blocks, waveform_model
 from app.waveform.posterior import Posterior
-from training.publish import publish
-from training.waveform.draft import RECORD_FILE, draft_from_run, network_of
+from training.waveform.draft import INPUTS, MODEL_FILE, RECORD_FILE, draft_from_run, network_of
 from training.waveform.methods import Answer, Labelled, Predictor, Question, answer_from_posterior
 
 DEFAULT_STORE: Final = Path("model_store")
@@ -77,9 +76,9 @@ def posterior(model: WaveformModel, question: Question, *, drift: bool) -> Poste
     return Posterior(p_two, parts[0].edges_us, density)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def load_model(model: str, store: Path = DEFAULT_STORE) -> WaveformModel:
-    """Load a published version, or the network of a training run in the form in which it would be published.
+    """Load a published version, or the network of a training run as it would be published.
 
     Raises:
         NotFound: no such model, version or folder.
@@ -89,12 +88,19 @@ def load_model(model: str, store: Path = DEFAULT_STORE) -> WaveformModel:
         return _stored(ModelStore(folder.resolve().parents[1]), folder.resolve().parent.name, folder.resolve().name)
     if (folder / RECORD_FILE).is_file():
         with tempfile.TemporaryDirectory() as scratch:
-            made = publish(Path(scratch), draft_from_run(folder), card="", network=network_of(folder))
-            return _stored(ModelStore(Path(scratch)), made.name, str(made.version))
+            store_of_one = ModelStore(Path(scratch))
+            made = store_of_one.publish(*_uncompiled(folder))
+            return _stored(store_of_one, made.name, str(made.version))
     name, _, ref = model.partition("/")
     if name not in ModelStore(store).names():
         raise NotFound(f"{model!r} is no model in the store, no version's folder and no training run's folder")
     return _stored(ModelStore(store), name, ref or None)
+
+
+def _uncompiled(folder: Path) -> tuple[ModelDraft, dict[str, bytes]]:
+    """Describe a run's network as it comes from training; publishing adds the compiled form and compares the two."""
+    draft = draft_from_run(folder).model_copy(update={"network": MODEL_FILE, "inputs": INPUTS})
+    return draft, {CARD_FILE: b"", MODEL_FILE: network_of(folder).read_bytes()}
 
 
 def _stored(store: ModelStore, name: str, ref: str | None) -> WaveformModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from training.waveform.evaluate import Result
@@ -76,6 +76,13 @@ def two_by_separation(results: Sequence[Result]) -> str:
         for name, found in known
     ]
     return markdown([head, *body])
+
+
+def curve_table(points: Mapping[str, Mapping[int, float]]) -> str:
+    """Write mean squared errors against the number of events in training."""
+    sizes = sorted({size for curve in points.values() for size in curve})
+    body = [[name, *(f"{curve[s]:.2e}" if s in curve else "" for s in sizes)] for name, curve in points.items()]
+    return markdown([["events", *(f"{size:,}" for size in sizes)], *body])
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
