@@ -31,6 +31,7 @@ BIN_SAMPLES: Final = 20
 MOMENT_ORDERS: Final = (3, 4, 5, 6)
 WIDTHS: Final = ((0.5, 0.25), (0.5, 0.1), (0.5, 0.03), (0.5, 0.01), (0.75, 0.5), (0.9, 0.5), (0.97, 0.5), (0.99, 0.5))
 """Pairs of quantiles of the pulse's area whose distance in time is a feature."""
+_LEVELS: Final = tuple(sorted({level for pair in WIDTHS for level in pair}))
 PHOTONS_LOG10: Final = (1.0, 8.0)
 NOISE_SHARE: Final = (1e-4, 1e2)
 """Ranges of the two numbers that tell the size; what lies outside is put at the end."""
@@ -263,15 +264,13 @@ def _quantiles(
     """Time below which a share of the area lies, linear within a bin."""
     # The running maximum: noise must not let the sum fall.
     below = np.maximum.accumulate(np.cumsum(share, axis=1), axis=1)
-    rows = np.arange(len(share))
-    found = {}
-    for level in sorted({level for pair in WIDTHS for level in pair}):
-        at = np.minimum((below >= level).argmax(axis=1), share.shape[1] - 1)
-        before = np.where(at > 0, below[rows, at - 1], 0.0)
-        step = below[rows, at] - before
-        within = np.where(step > 0.0, (level - before) / np.where(step > 0.0, step, 1.0), 0.5)
-        found[level] = time_us[rows, at] + (np.clip(within, 0.0, 1.0) - 0.5) * BIN_SAMPLES * SAMPLE_US
-    return found
+    levels = np.array(_LEVELS)
+    at = (below[:, None, :] >= levels[:, None]).argmax(axis=2)
+    before = np.where(at > 0, np.take_along_axis(below, np.maximum(at - 1, 0), axis=1), 0.0)
+    step = np.take_along_axis(below, at, axis=1) - before
+    within = np.where(step > 0.0, (levels - before) / np.where(step > 0.0, step, 1.0), 0.5)
+    time = np.take_along_axis(time_us, at, axis=1) + (np.clip(within, 0.0, 1.0) - 0.5) * BIN_SAMPLES * SAMPLE_US
+    return dict(zip(_LEVELS, time.T, strict=True))
 
 
 def _size_numbers(pulses: Pulses) -> Float[np.ndarray, "wave feature"]:
