@@ -24,7 +24,7 @@ from training.aggregates.args import DataArgs
 from training.aggregates.cases import CASES, case_named, unseen_sample
 from training.aggregates.methods import Answer, Classifier, Method, Sample, fingerprint, method_key, sample
 from training.aggregates.scores import Outcome, Scores, confusion, reliability, score, sliced
-from training.aggregates.settings import SIMULATIONS
+from training.aggregates.settings import SIMULATIONS, TRAINING
 
 EDGES: Final = MappingProxyType[str, tuple[float, ...]](
     {
@@ -35,6 +35,8 @@ EDGES: Final = MappingProxyType[str, tuple[float, ...]](
 )
 """Bins in which accuracy is given: photons a particle, radius [object pixels], hidden share of the area."""
 DIGITS: Final = 7
+REFERENCE: Final = "reference-r5"
+"""What methods are trained on that are tested on a shift."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,24 @@ def _of_today(file: Path) -> bool:
     tested = CASES[case].simulation if case in CASES else ""
     named = ((file.stem, tested, True), (file.parents[1].name, setting, False))
     return all(name.endswith(fingerprint(s)) if s in SIMULATIONS else not must for name, s, must in named)
+
+
+def comparable(results: Iterable[Result]) -> list[Result]:
+    """Keep what may stand in one table: each method trained on the setting that is tested, with the most patterns.
+
+    On a case that nothing is trained on (a shift), methods trained on the reference are kept. A method that was trained
+    on several settings is kept everywhere.
+    """
+    best: dict[tuple[str, str], tuple[int, Result]] = {}
+    for result in results:
+        setting, images, *_ = (*result.training.rsplit("-", 3), "0")
+        if setting in SIMULATIONS and setting != (result.case if result.case in TRAINING else REFERENCE):
+            continue
+        size = int(images) if images.isdecimal() else 0
+        key = result.method, result.case
+        if key not in best or best[key][0] < size:
+            best[key] = size, result
+    return [result for _, result in best.values()]
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

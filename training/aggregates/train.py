@@ -145,20 +145,23 @@ def fit_network(
         if folder is not None:
             _checkpoint(state, folder, _identity(args, seed, train, validation))
     state.network.set_weights(state.best)
-    record = Record(
+    trained = Trained(state.network, _record(state, args, seed, (len(train), len(validation))))
+    if folder is not None:
+        save(trained, folder)
+    return trained
+
+
+def _record(state: _State, args: TrainArgs, seed: int, images: tuple[int, int]) -> Record:
+    return Record(
         args=args,
         seed=seed,
-        images=len(train),
-        validation_images=len(validation),
+        images=images[0],
+        validation_images=images[1],
         parameters=int(state.network.count_params()),
         history=state.history,
         seconds=state.seconds,
         versions=library_versions(),
     )
-    trained = Trained(state.network, record)
-    if folder is not None:
-        save(trained, folder)
-    return trained
 
 
 def _start(args: TrainArgs, seed: int, images: int) -> _State:

@@ -15,7 +15,7 @@ from training.aggregates.args import DataArgs
 from training.aggregates.baselines import FeatureMethod, Majority, boosting, total_intensity
 from training.aggregates.cases import CASES, case_named, unseen_sample
 from training.aggregates.curves import curve_table, learning_curves
-from training.aggregates.evaluate import EDGES, case_table, evaluate, shift_table, slice_table, stored
+from training.aggregates.evaluate import EDGES, case_table, comparable, evaluate, shift_table, slice_table, stored
 from training.aggregates.methods import Answer, Classifier, Question, Sample, answer_all, method_key, sample
 from training.aggregates.pictures import draw_curves, draw_report
 from training.aggregates.settings import SIMULATIONS
@@ -136,6 +136,19 @@ def test_a_changed_setting_of_a_method_is_another_result() -> None:
     assert method_key(FeatureMethod("a", total_intensity, boosting)) != method_key(
         FeatureMethod("a", total_intensity, other)
     )
+
+
+def test_methods_are_compared_on_what_they_were_trained_for(tmp_path: Path) -> None:
+    """On a shift those trained on the reference stand beside each other; of several sizes the largest."""
+    for setting, images in (("reference-r5", 20), ("reference-r5", 60), ("spheres", 60)):
+        data = DataArgs(setting, images=images, validation_images=10)
+        evaluate([Majority()], data, ["reference-r5", "spheres", "r6"], tmp_path, images=10, progress=False)
+    found = {(r.case, r.training.rsplit("-", 1)[0]) for r in comparable(stored(tmp_path))}
+    assert found == {
+        ("reference-r5", "reference-r5-60-seed0"),
+        ("r6", "reference-r5-60-seed0"),
+        ("spheres", "spheres-60-seed0"),
+    }
 
 
 def test_two_methods_of_one_name_are_refused(tmp_path: Path) -> None:
