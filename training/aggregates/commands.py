@@ -11,6 +11,9 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 
+from app.aggregates.measurement import Measurement
+from app.aggregates.setting import PARTICLES
+from app.errors import AppError
 from training.aggregates.args import DataArgs, TrainArgs
 from training.aggregates.baselines import BASELINES
 from training.aggregates.cases import CASES
@@ -19,23 +22,28 @@ from training.aggregates.evaluate import (
     EDGES,
     Result,
     case_table,
+    comparable,
     confusion_table,
     evaluate,
     shift_table,
     slice_table,
     stored,
 )
-from training.aggregates.methods import Method, sample, simulation_named
+from training.aggregates.methods import Method, Sample, sample, simulation_named
 from training.aggregates.networks import NETWORKS, architecture
 from training.aggregates.settings import SIMULATIONS, TRAINING
 from training.aggregates.simulate import ARRAYS, Patterns, Simulation, drawn
 from training.aggregates.train import NetworkMethod, fit_network
 
 RUNS: Final = Path("runs") / "aggregates"
+VALIDATION_SHARE: Final = 0.2
+"""Of patterns of one's own."""
 IMAGES: Final = Path("docs") / "images"
 STORE: Final = Path("model_store")
 NETWORK_SUFFIX: Final = "-network"
 MODEL_PREFIX: Final = "model:"
+RUN_PREFIX: Final = "run:"
+COUNT_NETWORK: Final = "count-network"
 
 SettingOption = Annotated[str, typer.Option(help=f"what is simulated: {', '.join(SIMULATIONS)}")]
 ImagesOption = Annotated[int, typer.Option(min=1, help="patterns to train on")]
@@ -52,7 +60,10 @@ def methods_command() -> None:
     typer.echo(
         "\n".join(["methods:", *(f"  {m.name}" for m in BASELINES), *(f"  {n}{NETWORK_SUFFIX}" for n in NETWORKS)])
     )
-    typer.echo(f"  {MODEL_PREFIX}NAME[@VERSION]  a published model\ncases:")
+    typer.echo(f"  {COUNT_NETWORK}  (trained anew, for learning curves)")
+    typer.echo(
+        f"  {MODEL_PREFIX}NAME[@VERSION]  a published model\n  {RUN_PREFIX}FOLDER  a run of `count-network`\ncases:"
+    )
     typer.echo("\n".join(f"  {name}" for name in CASES))
 
 
@@ -65,15 +76,27 @@ def method_from_name(name: str, runs: Path, store: Path, epochs: int) -> Method:
     known: Mapping[str, Method] = {method.name: method for method in BASELINES}
     if name in known:
         return known[name]
-    if name.startswith(MODEL_PREFIX):
-        from training.aggregates.published import PublishedMethod
-
-        return PublishedMethod(name.removeprefix(MODEL_PREFIX), store)
+    if name == COUNT_NETWORK or name.startswith((MODEL_PREFIX, RUN_PREFIX)):
+        return _count_network(name, runs, store)
     network = name.removesuffix(NETWORK_SUFFIX)
     if network == name or network not in NETWORKS:
-        names = [*known, *(n + NETWORK_SUFFIX for n in NETWORKS), f"{MODEL_PREFIX}NAME"]
+        networks = (n + NETWORK_SUFFIX for n in NETWORKS)
+        names = [*known, *networks, COUNT_NETWORK, f"{MODEL_PREFIX}NAME", f"{RUN_PREFIX}FOLDER"]
         raise ValueError(f"no method {name!r}: give one of {', '.join(names)}")
     return NetworkMethod(replace(TrainArgs(network), epochs=epochs), runs / "networks", typer.echo)
+
+
+def _count_network(name: str, runs: Path, store: Path) -> Method:
+    from training.aggregates import published
+
+    if name == COUNT_NETWORK:
+        return published.CountNetworkMethod(runs)
+    try:
+        if name.startswith(RUN_PREFIX):
+            return published.of_run(Path(name.removeprefix(RUN_PREFIX)), runs / "staging")
+        return published.published(name.removeprefix(MODEL_PREFIX), store)
+    except AppError as error:
+        raise ValueError(error.message) from error
 
 
 def named(names: Sequence[str], runs: Path, store: Path, epochs: int) -> list[Method]:
@@ -114,6 +137,12 @@ def train_command(
     setting: SettingOption = "reference-r5",
     images: ImagesOption = 10_000,
     validation_images: Annotated[int, typer.Option(min=1, help="patterns that decide when to stop")] = 2_000,
+    data: Annotated[
+        Path | None, typer.Option(help="patterns of your own instead: a file, or a folder of files")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="their numbers, .npy or .csv, where DATA does not tell")] = None,
+    radius_px: Annotated[float, typer.Option(min=0.1, help="of the particles in DATA [object pixels]")] = 5.0,
+    particle: Annotated[str, typer.Option(help="in DATA: disc or sphere")] = "sphere",
     runs: RunsOption = RUNS,
     seed: SeedOption = 0,
     epochs: EpochsOption = 20,
@@ -121,23 +150,35 @@ def train_command(
     batch_size: Annotated[int, typer.Option(min=1, help="patterns in one step")] = 64,
 ) -> None:
     """Train a convolutional classifier. Run it again to go on after an interruption."""
-    _simulation(setting)
+    args = TrainArgs(network, epochs=epochs, patience=patience, batch_size=batch_size)
+    what = setting if data is None else data.stem
+    folder = runs / "training" / f"{network}-{what}-{images if data is None else 'measured'}-seed{seed}"
     try:
         architecture(network)
+        if data is None:
+            parts = sample(setting, "train", images, seed), sample(setting, "validation", validation_images, seed)
+        else:
+            parts = _measured(data, labels, radius_px, particle, seed)
+        trained = fit_network(*parts, args, seed, folder=folder, say=typer.echo)
     except ValueError as problem:
         raise typer.BadParameter(str(problem)) from problem
-    args = TrainArgs(network, epochs=epochs, patience=patience, batch_size=batch_size)
-    folder = runs / "training" / f"{network}-{setting}-{images}-seed{seed}"
-    train, validation = sample(setting, "train", images, seed), sample(setting, "validation", validation_images, seed)
-    try:
-        trained = fit_network(train, validation, args, seed, folder=folder, say=typer.echo)
-    except ValueError as problem:
-        raise typer.BadParameter(str(problem)) from problem
+    except AppError as problem:
+        raise typer.BadParameter(problem.message) from problem
     history = trained.record.history
     typer.echo(
         f"{folder}: best epoch {history.best + 1} of {history.epochs}, validation accuracy "
         f"{history.validation_accuracy[history.best]:.4f}, {trained.record.seconds:.0f} s"
     )
+
+
+def _measured(data: Path, labels: Path | None, radius_px: float, particle: str, seed: int) -> tuple[Sample, Sample]:
+    from training.aggregates.measured import measured_samples
+
+    if particle not in PARTICLES:
+        raise ValueError(f"particle is {particle!r}: give one of {', '.join(PARTICLES)}")
+    told = Measurement(radius_px=radius_px, particle=particle)
+    rng = np.random.default_rng(seed)
+    return measured_samples(data, told, labels=labels, validation_share=VALIDATION_SHARE, rng=rng)
 
 
 def evaluate_command(
@@ -176,28 +217,25 @@ def report(results: Sequence[Result]) -> str:
 
 
 def rank_command(
-    setting: Annotated[
-        str | None, typer.Option(help="only methods trained on this, e.g. reference-r5-10000-seed0")
-    ] = None,
     case: Annotated[str | None, typer.Option(help="look closely at one case: slices, confusion, a picture")] = None,
     runs: RunsOption = RUNS,
     picture: Annotated[Path | None, typer.Option(help="the .svg or .png of --case")] = None,
 ) -> None:
-    """Show every result there is."""
-    results = [r for r in stored(runs / "results") if setting is None or r.training.startswith(setting)]
-    if case is not None:
-        results = [r for r in results if r.case == case]
-    if not results:
+    """Show every result there is; of one case only methods that were trained on it, or on the reference."""
+    results = stored(runs / "results")
+    chosen = results if case is None else comparable(r for r in results if r.case == case)
+    if not chosen:
         typer.echo("nothing of that is evaluated yet: run `evaluate` first", err=True)
         raise typer.Exit(1)
-    for training, rows in groupby(sorted(results, key=lambda r: r.training), key=lambda r: r.training):
-        typer.echo(f"# trained on {training}\n\n{report(list(rows))}\n")
-    if case is not None:
-        typer.echo(closely(results))
-    if case is not None and picture is not None:
+    if case is None:
+        for training, rows in groupby(sorted(chosen, key=lambda r: r.training), key=lambda r: r.training):
+            typer.echo(f"# trained on {training}\n\n{report(list(rows))}\n")
+        return
+    typer.echo(f"{report(chosen)}\n\n{closely(chosen)}")
+    if picture is not None:
         from training.aggregates.pictures import draw_report
 
-        draw_report(results, best(results).method, picture)
+        draw_report(chosen, best(chosen).method, picture)
 
 
 def best(results: Sequence[Result]) -> Result:
