@@ -197,14 +197,13 @@ def in_bins(
 def _two(
     d_us: Float[np.ndarray, "wave"], two: Float[np.ndarray, "wave"], one: Float[np.ndarray, "single"]
 ) -> TwoScores:
-    threshold = np.quantile(one, 1 - FALSE_POSITIVES)
     bins = tuple(
         _two_bin(low, high, two[rows], one) for low, high, rows in in_bins(d_us / UNIT_US, TWO_EDGES) if rows.any()
     )
     return TwoScores(
         singles=len(one),
         auc=auc(two, one),
-        efficiency=float(np.mean(two > threshold)),
+        efficiency=float(roc_curve(two, one, np.array([FALSE_POSITIVES]))[0]),
         brier=float(np.mean((1 - two) ** 2) + np.mean(one**2)) / 2,
         bins=bins,
     )
@@ -212,16 +211,29 @@ def _two(
 
 def _two_bin(low: float, high: float, two: Float[np.ndarray, "wave"], one: Float[np.ndarray, "single"]) -> TwoBin:
     area = auc(two, one)
-    thresholds = np.quantile(one, np.linspace(1, 0, ROC_POINTS))
     return TwoBin(
         low=low,
         high=high,
         events=len(two),
         auc=area,
         auc_error=_auc_error(area, len(two), len(one)),
-        efficiency=float(np.mean(two > np.quantile(one, 1 - FALSE_POSITIVES))),
-        roc=tuple(np.mean(two[None, :] > thresholds[:, None], axis=1).tolist()),
+        efficiency=float(roc_curve(two, one, np.array([FALSE_POSITIVES]))[0]),
+        roc=tuple(roc_curve(two, one, np.linspace(0, 1, ROC_POINTS)).tolist()),
     )
+
+
+def roc_curve(
+    positive: Float[np.ndarray, "wave"], negative: Float[np.ndarray, "single"], share: Float[np.ndarray, "point"]
+) -> Float[np.ndarray, "point"]:
+    """Give the share of positives above the threshold that a share of the negatives is above.
+
+    Between thresholds, as with scores that many events have in common, it is what choosing among equals at random
+    gives: a straight line.
+    """
+    thresholds = np.unique(np.concatenate([positive, negative]))[::-1]
+    false = 1 - np.searchsorted(np.sort(negative), thresholds, "left") / len(negative)
+    true = 1 - np.searchsorted(np.sort(positive), thresholds, "left") / len(positive)
+    return np.interp(share, np.append(0.0, false), np.append(0.0, true))
 
 
 def auc(positive: Float[np.ndarray, "wave"], negative: Float[np.ndarray, "single"]) -> float:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_curve as sklearn_roc
 
 from training.waveform.methods import LEVELS, NORMAL_QUANTILES, Answer, answer_from_normal
-from training.waveform.scores import SEPARATION_EDGES, UNIT_US, auc, in_bins, rounded_accuracy, score
+from training.waveform.scores import SEPARATION_EDGES, UNIT_US, auc, in_bins, roc_curve, rounded_accuracy, score
 
 
 @pytest.fixture
@@ -65,6 +66,20 @@ def test_the_area_is_scikit_learns() -> None:
     positive, negative = rng.integers(0, 9, 300) / 4 + 0.5, rng.integers(0, 9, 500) / 4
     labels = np.concatenate([np.ones(300), np.zeros(500)])
     assert auc(positive, negative) == pytest.approx(roc_auc_score(labels, np.concatenate([positive, negative])))
+
+
+def test_the_curve_is_scikit_learns() -> None:
+    rng = np.random.default_rng(5)
+    for step in (1e-9, 0.5):  # all different, and few values that many share
+        positive, negative = (np.round(rng.normal(shift, 1, 400) / step) * step for shift in (0.7, 0.0))
+        labels = np.concatenate([np.ones(400), np.zeros(400)])
+        false, true, _ = sklearn_roc(labels, np.concatenate([positive, negative]))
+        share = np.linspace(0.001, 1, 57) - 0.0007
+        np.testing.assert_allclose(roc_curve(positive, negative, share), np.interp(share, false, true), atol=1e-9)
+
+
+def test_scores_that_all_share_are_a_guess() -> None:
+    assert roc_curve(np.ones(10), np.ones(20), np.array([0.05]))[0] == pytest.approx(0.05)
 
 
 def test_guessing_has_area_one_half_and_the_efficiency_of_the_false_positives(d_us: np.ndarray) -> None:
