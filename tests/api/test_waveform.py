@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -21,6 +22,7 @@ from app.waveform.features import SAMPLES
 from tests.polarization_models import MemoryRegistry
 from tests.waveform_fakes import DRIFT_US, light, recorded, width_model
 
+STORE = Path(__file__).resolve().parents[2] / "model_store"
 NPY = {"Content-Type": "application/x-npy"}
 
 
@@ -209,6 +211,23 @@ def test_some_waveforms_are_drawn_as_small_multiples(client: TestClient) -> None
 def test_the_model_that_was_named_answers(client: TestClient) -> None:
     found = client.post("/waveform?model=waveform-other&version=3", content=npy(WAVEFORMS), headers=NPY).json()
     assert found["model"] == {"name": "waveform-other", "version": "3", "alias": None}
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_gain_baseline_polarity_and_order_change_nothing(published: bool) -> None:
+    if published and not (STORE / "waveform-s2").is_dir():
+        pytest.skip("the store has no waveform-s2 yet")
+    registry = None if published else MemoryRegistry(width_model())
+    waveforms = np.concatenate([recorded(d, n=2, seed=int(d)) for d in (0.0, 1.0, 4.0)])
+    changes = (lambda x: 1e-3 * x, lambda x: x + 8000.0, lambda x: 300.0 - 7.0 * x, lambda x: x[::-1])
+    with TestClient(create_app(Settings(model_store=STORE), registry=registry)) as client:
+        plain, *changed = (
+            rows(client.post("/waveform", content=npy(change(waveforms)), headers=NPY))
+            for change in (lambda x: x, *changes)
+        )
+    for found in (*changed[:-1], changed[-1][::-1]):
+        for name in ("p_two", "separation_us", "sigma_us", "low68_us", "high95_us"):
+            np.testing.assert_allclose([r[name] for r in found], [r[name] for r in plain], rtol=1e-3, atol=1e-3)
 
 
 # --- length -----------------------------------------------------------------------------------------------------------
