@@ -103,7 +103,7 @@ def visible(
     offset = np.arange(DETECTOR_PX) - DETECTOR_PX // 2
     distance = np.hypot(offset[:, None], offset[None, :])
     stop = np.array([each.beam_stop_px for each in settings])[:, None, None]
-    seen = np.isfinite(counts) & (counts >= 0) & (distance > stop)
+    seen = np.isfinite(counts) & (counts >= 0) & ((distance > stop) | (stop == 0))
     return seen if mask is None else seen & np.asarray(mask, bool)
 
 

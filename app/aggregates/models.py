@@ -236,7 +236,8 @@ def _outside(setting: Setting, rules: Rules) -> Sequence[str]:
     least, most = rules.radius_px
     if not least <= setting.radius_px <= most:
         found.append(
-            f"the radius of {setting.radius_px:.3g} px is outside {least:g} to {most:g} px, which the model was trained on"
+            f"the radius of {setting.radius_px:.3g} px is outside the {least:g} to {most:g} px "
+            "that the model was trained on"
         )
     stop = setting.beam_stop_px * setting.radius_px / TRANSFORM_PX
     if stop > rules.stop[1]:
