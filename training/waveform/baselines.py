@@ -144,3 +144,8 @@ BASELINES: Final[tuple[Method, ...]] = (
     Boosting(drift=False),
     Boosting(drift=True),
 )
+FOR_MANY_DETECTORS: Final[tuple[Method, ...]] = (
+    Boosting(drift=False, detector=True),
+    Boosting(drift=True, detector=True),
+)
+"""To be trained on the setting `mixed`; on one detector they are what they are without the detector's columns."""

@@ -198,10 +198,10 @@ def plan_of(
 
 
 def _methods(names: list[str] | None, model: str, store: Path, *, baselines: bool) -> list[Method]:
-    from training.waveform.baselines import BASELINES
+    from training.waveform.baselines import BASELINES, FOR_MANY_DETECTORS
 
-    known: dict[str, Method] = {method.name: method for method in BASELINES}
-    wanted = names or ([] if model and not baselines else list(known))
+    known: dict[str, Method] = {method.name: method for method in (*BASELINES, *FOR_MANY_DETECTORS)}
+    wanted = names or ([] if model and not baselines else [method.name for method in BASELINES])
     chosen = [known[name] if name in known else network_method(name) for name in wanted]
     return [*chosen, *(_published(model, store) if model else ())]
 
@@ -218,7 +218,7 @@ def network_method(name: str) -> Method:
     Raises:
         ValueError: neither a baseline nor a network.
     """
-    from training.waveform.baselines import BASELINES
+    from training.waveform.baselines import BASELINES, FOR_MANY_DETECTORS
     from training.waveform.networks import NETWORKS, architecture
     from training.waveform.train import NetworkMethod
 
@@ -226,7 +226,7 @@ def network_method(name: str) -> Method:
     try:
         row = architecture(network)
     except ValueError as problem:
-        known = ", ".join(method.name for method in BASELINES)
+        known = ", ".join(method.name for method in (*BASELINES, *FOR_MANY_DETECTORS))
         raise ValueError(f"{problem}; or a baseline: {known}") from problem
     usual = TrainArgs() if row.view == "min-max" else TrainArgs(optimizer="adam", epochs=40)
     if task not in ("", "separation", "scatters"):
