@@ -121,9 +121,10 @@ def grid_command(
 
 
 def evaluate_command(
-    methods: Annotated[list[str] | None, typer.Option(help="names; default: all baselines, or --model's alone")] = None,
+    methods: Annotated[list[str] | None, typer.Option(help="names; default: all baselines")] = None,
     model: Annotated[str, typer.Option(help="name[/version] in the store, a version's folder, or a run's")] = "",
     questions: Annotated[list[str] | None, typer.Option(help="settings of the tests; default: all")] = None,
+    baselines: Annotated[bool, typer.Option(help="all of them, where no names are given")] = True,
     setting: SettingOption = "reference",
     events: EventsOption = 16_000,
     test_events: TestEventsOption = 4000,
@@ -141,9 +142,8 @@ def evaluate_command(
     if test_seed < TEST_SEED:
         raise typer.BadParameter(f"seeds below {TEST_SEED} are for training", param_hint="--test-seed")
     learned, asked = DataArgs(setting, events, seed), TestArgs("", test_events, test_seed)
-    plan = or_exit(
-        lambda: plan_of(methods, model, Folders(runs, store, shared_data), learned, asked, settings=questions)
-    )
+    names, folders = methods if methods or baselines else [], Folders(runs, store, shared_data)
+    plan = or_exit(lambda: plan_of(names, model, folders, learned, asked, settings=questions))
     results = or_exit(lambda: evaluate(plan))
     typer.echo(report(results))
     if pictures is not None:
@@ -171,25 +171,23 @@ def plan_of(
     asked: TestArgs,
     *,
     settings: list[str] | None = None,
-    baselines: bool = False,
 ) -> Plan:
     """Put an evaluation together.
 
     Args:
-        methods: their names; None for all baselines, unless there is a model.
-        model: a published model or a run, or nothing.
+        methods: their names; None for all baselines.
+        model: a published model or a run, which comes besides, or nothing.
         folders: where things are.
         learned: what methods learn from.
         asked: size and seed of the tests.
         settings: of the tests; None for all, measured noise among them where it is there.
-        baselines: all of them beside the model too.
     """
     from training.waveform.evaluate import Plan
 
     there = (folders.shared_data / NOISE_FILE).is_file()
     usual = [*SIMULATIONS, *([MEASURED_NOISE] if there else [])]
     return Plan(
-        methods=_methods(methods, model, folders.store, baselines=baselines),
+        methods=_methods(methods, model, folders.store),
         training=learned,
         questions=[replace(asked, setting=name) for name in settings or usual],
         folder=folders.runs / "evaluate",
@@ -197,11 +195,11 @@ def plan_of(
     )
 
 
-def _methods(names: list[str] | None, model: str, store: Path, *, baselines: bool) -> list[Method]:
+def _methods(names: list[str] | None, model: str, store: Path) -> list[Method]:
     from training.waveform.baselines import BASELINES, FOR_MANY_DETECTORS
 
     known: dict[str, Method] = {method.name: method for method in (*BASELINES, *FOR_MANY_DETECTORS)}
-    wanted = names or ([] if model and not baselines else [method.name for method in BASELINES])
+    wanted = [method.name for method in BASELINES] if names is None else names
     chosen = [known[name] if name in known else network_method(name) for name in wanted]
     return [*chosen, *(_published(model, store) if model else ())]
 
@@ -258,7 +256,7 @@ def curves_command(
     from training.waveform.tables import curve_table
 
     points = {}
-    for method in or_exit(lambda: _methods(methods or list(CURVE_METHODS), "", Path(), baselines=False)):
+    for method in or_exit(lambda: _methods(methods or list(CURVE_METHODS), "", Path())):
         on_samples = hasattr(method, "args")
         chosen = (network_sizes or NETWORK_SIZES) if on_samples else (sizes or SIZES)
         points[method.name] = learning_curve(method, CurveArgs(sizes=chosen), runs / "evaluate")

@@ -40,7 +40,7 @@ def publish_command(
 
     def work() -> Manifest:
         record_of(run)
-        plan = plan_of(None, str(run), Folders(runs, store, shared_data), DataArgs(), TestArgs(), baselines=True)
+        plan = plan_of(None, str(run), Folders(runs, store, shared_data), DataArgs(), TestArgs())
         return publish_run(ModelStore(store), run, evaluate(plan), promote=promote)
 
     manifest = or_exit(work)
