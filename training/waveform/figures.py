@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,8 @@ from training.waveform.scores import FALSE_POSITIVES, ROC_POINTS, SeparationScor
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STYLES: Final = ("o-", "s-", "^-", "v-", "D-", "P-", "X-", "<-", ">-", "*-")
+MARKERS: Final = "os^vDPX<>*"
+DRIFT: Final = " + drift time"
 NOT_SHOWN: Final = ("mean",)
 
 
@@ -38,8 +39,9 @@ def save(figure: Figure, file: Path) -> Path:
 def bias(results: Sequence[Result]) -> Figure:
     """Draw mean error against separation."""
     figure, (axis,) = _panels(1)
-    for style, (name, scores) in zip(_styles(), _separations(results), strict=False):
-        axis.plot(_middles(scores), [row.bias for row in scores.bins], style, label=name, markersize=4)
+    looks = looks_of([result.method for result in results])
+    for name, scores in _separations(results):
+        axis.plot(_middles(scores), [row.bias for row in scores.bins], label=name, **looks[name])
     axis.axhline(0.0, color="0.5", linewidth=0.8)
     axis.set(ylabel="bias [8 µs]", ylim=(-0.05, 0.12))
     return _finished(figure, axis)
@@ -48,8 +50,9 @@ def bias(results: Sequence[Result]) -> Figure:
 def error(results: Sequence[Result]) -> Figure:
     """Draw the root mean square error against separation, and the Cramer-Rao bounds."""
     figure, (axis,) = _panels(1)
-    for style, (name, scores) in zip(_styles(), _separations(results), strict=False):
-        axis.semilogy(_middles(scores), [row.rmse for row in scores.bins], style, label=name, markersize=4)
+    looks = looks_of([result.method for result in results])
+    for name, scores in _separations(results):
+        axis.semilogy(_middles(scores), [row.rmse for row in scores.bins], label=name, **looks[name])
     for label, line, scores in _bounds(results):
         bounds = [np.nan if row.bound is None else row.bound for row in scores.bins]
         axis.semilogy(_middles(scores), bounds, line, color="black", label=label)
@@ -62,10 +65,11 @@ def roc(results: Sequence[Result]) -> Figure:
     known = [(r.method, r.scores.two) for r in results if r.scores.two]
     ranges = [(row.low, row.high) for row in known[0][1].bins] if known else []
     figure, axes = _panels(max(len(ranges), 1))
-    share = np.linspace(0, 1, ROC_POINTS)
+    share, looks = np.linspace(0, 1, ROC_POINTS), looks_of([result.method for result in results])
     for axis, (low, high) in zip(axes, ranges, strict=False):
         for name, scores in known:
-            axis.plot(share, _curve(scores, low), label=f"{name} ({_area(scores, low):.2f})", linewidth=1)
+            plain = looks[name] | {"marker": None}
+            axis.plot(share, _curve(scores, low), label=f"{name} ({_area(scores, low):.2f})", **plain)
         axis.axvline(FALSE_POSITIVES, color="0.6", linewidth=0.6)
         axis.set(title=f"{low:g} ≤ d < {high:g}", xlabel="single scatters taken for two", xlim=(0, 1), ylim=(0, 1.01))
         axis.legend(fontsize=5.5, loc="lower right")
@@ -76,9 +80,10 @@ def roc(results: Sequence[Result]) -> Figure:
 def learning_curves(points: Mapping[str, Mapping[int, float]], metric: str = "MSE") -> Figure:
     """Draw a figure on unseen events against the number of events in training, of each method."""
     figure, (axis,) = _panels(1)
-    for style, (name, curve) in zip(_styles(), points.items(), strict=False):
+    looks = looks_of(list(points))
+    for name, curve in points.items():
         sizes = sorted(curve)
-        axis.loglog(sizes, [curve[size] for size in sizes], style, label=name, markersize=4)
+        axis.loglog(sizes, [curve[size] for size in sizes], label=name, **looks[name])
     axis.set(xlabel="events in training", ylabel=f"{metric} on unseen events")
     axis.grid(visible=True, which="both", linewidth=0.3)
     axis.legend(fontsize=7)
@@ -100,8 +105,20 @@ def _finished(figure: Figure, axis: Any) -> Figure:
     return figure
 
 
-def _styles() -> Iterable[str]:
-    return (STYLES[i % len(STYLES)] for i in range(1_000))
+def looks_of(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Give a colour and a marker to each method, the same with and without the drift time; a full line with it."""
+    families = list(dict.fromkeys(name.replace(DRIFT, "") for name in methods))
+    return {name: _look(families.index(name.replace(DRIFT, "")), drift=DRIFT in name) for name in methods}
+
+
+def _look(number: int, *, drift: bool) -> dict[str, Any]:
+    return {
+        "color": f"C{number % 10}",
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": "-" if drift else "--",
+        "markersize": 4,
+        "linewidth": 1.2,
+    }
 
 
 def _separations(results: Sequence[Result]) -> list[tuple[str, SeparationScores]]:
@@ -114,7 +131,7 @@ def _bounds(results: Sequence[Result]) -> list[tuple[str, str, SeparationScores]
     for name, scores in _separations(results):
         drift = "drift time" in name
         label = "bound, drift time known" if drift else "bound"
-        found.setdefault(label, (label, "--" if drift else ":", scores))
+        found.setdefault(label, (label, "-" if drift else "--", scores))
     return list(found.values())
 
 
