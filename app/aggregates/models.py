@@ -258,8 +258,11 @@ def _wrong_particle(setting: Setting, radius_px: float) -> str:
     return f"the rings do not fit {setting.particle}s of {setting.radius_px:.2f} px; they look like those of {other}"
 
 
-def _wrong_stop(setting: Setting, radius_px: float) -> str:
-    return f"pixels further from the beam than the beam stop's {setting.beam_stop_px:.1f} px are dark"
+def _wrong_mask(setting: Setting, radius_px: float) -> str:
+    return (
+        f"pixels that should measure are dark: the beam stop is larger than {setting.beam_stop_px:.1f} px, or gaps are "
+        "not in the mask"
+    )
 
 
 def _wrong_object(setting: Setting, radius_px: float) -> str:
@@ -267,7 +270,7 @@ def _wrong_object(setting: Setting, radius_px: float) -> str:
 
 
 _UNLIKE: Final[Mapping[Verdict, Callable[[Setting, float], str]]] = MappingProxyType(
-    {"radius": _wrong_radius, "particle": _wrong_particle, "beam stop": _wrong_stop, "object": _wrong_object}
+    {"radius": _wrong_radius, "particle": _wrong_particle, "mask": _wrong_mask, "object": _wrong_object}
 )
 
 _FAMILIES: Final[Mapping[str, Callable[[LoadedModel], AggregateModel]]] = MappingProxyType(

@@ -14,7 +14,7 @@ from app.errors import InvalidInput
 Particle = Literal["disc", "sphere"]
 PARTICLES: Final[tuple[Particle, ...]] = get_args(Particle)
 
-Verdict = Literal["fits", "radius", "particle", "beam stop", "object"]
+Verdict = Literal["fits", "radius", "particle", "mask", "object"]
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 """Whether a pattern fits what is declared, and if not, what it is that does not fit."""
 

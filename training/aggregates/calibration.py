@@ -25,11 +25,13 @@ class CalibrationArgs:
     Attributes:
         accuracy: among the answers of each stratum: kind of particle, and fifth of the photons.
         refused: share of patterns that fit their declaration and may be taken for unlike it.
+        most_unlike_least: the limit on the probability of being unlike is never set below this.
         temperature_share: share of the patterns that the temperature is set on; the rest sets the thresholds.
     """
 
-    accuracy: float = 0.96
+    accuracy: float = 0.965
     refused: float = 0.015
+    most_unlike_least: float = 0.05
     temperature_share: float = 0.5
 
 
@@ -49,7 +51,7 @@ def calibrate(
     number = lessons.facts["number"].astype(int) - 1
     temperature = best_temperature(heads[fits & first], number[fits & first])
     unlike = 1.0 - verdict_probability(heads)[:, 0]
-    most_unlike = float(np.quantile(unlike[fits & ~first], 1.0 - args.refused))
+    most_unlike = max(float(np.quantile(unlike[fits & ~first], 1.0 - args.refused)), args.most_unlike_least)
     probability = count_probability(heads, temperature)
     asked = fits & ~first & (unlike <= most_unlike)
     right = probability.argmax(axis=1) == number

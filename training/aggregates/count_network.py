@@ -21,7 +21,7 @@ from training.aggregates.school import SchoolArgs
 Network = Any
 """A `keras.Model`; Keras is imported only where a network is made."""
 
-INPUTS: Final = ("maps", "numbers", "profiles")
+NETWORK_FILE: Final = "model.keras"
 RATIO_KNOWN: Final = tuple(VERDICTS.index(each) for each in ("fits", "radius"))
 """Verdicts for which true over declared radius has a meaning."""
 
@@ -45,6 +45,7 @@ class CountNetworkArgs:
         ratio_weight: of the absolute error of log(true/declared radius) in the loss.
         seed: of the training patterns, the weights, and the order; validation uses `seed + 1`.
         school: what the patterns are.
+        start: folder of a run whose weights are the first ones; None for weights drawn anew.
     """
 
     images: int = 300_000
@@ -61,6 +62,7 @@ class CountNetworkArgs:
     ratio_weight: float = 0.5
     seed: int = 100
     school: SchoolArgs = field(default_factory=SchoolArgs)
+    start: str | None = None
 
 
 def build(args: CountNetworkArgs) -> Network:
@@ -113,7 +115,7 @@ def train(folder: Path, args: CountNetworkArgs) -> Network:
     """Train, or go on after the last complete epoch that the folder holds; leaves ``model.keras``, ``record.json``.
 
     Raises:
-        ValueError: the folder holds a run of other arguments.
+        ValueError: the folder holds a run of other arguments, or `args.start` a network of another shape.
     """
     import keras
     import tensorflow as tf
@@ -123,6 +125,8 @@ def train(folder: Path, args: CountNetworkArgs) -> Network:
     taught = lesson_set(folder / "lessons-train", args.school, args.seed, args.images)
     asked = lesson_set(folder / "lessons-validation", args.school, args.seed + 1, args.validation_images)
     network = build(args)
+    if args.start is not None:
+        network.load_weights(Path(args.start) / NETWORK_FILE)
     steps = len(taught) // args.batch_size
     rate: Any = keras.optimizers.schedules.CosineDecay(args.learning_rate, max(args.epochs * steps, 1))
     optimizer = keras.optimizers.AdamW(rate, weight_decay=args.weight_decay)
@@ -149,7 +153,7 @@ def train(folder: Path, args: CountNetworkArgs) -> Network:
             {"loss": total / max(steps, 1), **validation(network, asked), "seconds": time.perf_counter() - started}
         )
         checkpoint.write(str(folder / "checkpoint" / "latest"))
-        network.save(folder / "model.keras")
+        network.save(folder / NETWORK_FILE)
         (folder / "record.json").write_text(json.dumps({"args": told, "epochs": history}, indent=1), "utf-8")
     return network
 

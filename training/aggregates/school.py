@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 
-from app.aggregates.features import Features, features
-from app.aggregates.setting import VERDICTS, Setting, Verdict
+from app.aggregates.features import STEP, Features, features
+from app.aggregates.setting import TRANSFORM_PX, VERDICTS, Setting, Verdict
 from training.aggregates.detector import IMAGE, Detector, read_out
 from training.aggregates.discs import PADDED, far_field
 from training.aggregates.place import OBJECT, Growth
@@ -24,9 +24,10 @@ from training.aggregates.simulate import Particle, Patterns, Simulation, simulat
 
 BLOCK: Final = 125
 """Patterns of one block."""
+USUAL_RADIUS_PX: Final = STEP * TRANSFORM_PX
 
 WRONG: Final[Mapping[Verdict, float]] = MappingProxyType(
-    {"radius": 0.45, "particle": 0.25, "beam stop": 0.15, "object": 0.15}
+    {"radius": 0.45, "particle": 0.25, "mask": 0.15, "object": 0.15}
 )
 """What is wrong in a block where something is, and how often."""
 
@@ -37,6 +38,8 @@ class SchoolArgs:
 
     Attributes:
         radius_px: range of the particle's radius [object pixels].
+        usual_radius: share of blocks of a declared radius of exactly `USUAL_RADIUS_PX`: at this one alone every point
+            of the features' grid is one pixel, with the noise of one.
         photons: range of photons per particle in most blocks.
         photons_dim: the same in a share `dim` of them.
         dim: share of blocks with little light.
@@ -49,11 +52,14 @@ class SchoolArgs:
         size_spread: largest standard deviation of the radii, as a share of their mean.
         gaps: share of blocks with gaps and bad pixels.
         jitter: share of blocks whose beam moves, with a standard deviation up to 1 px.
+        untold: share, of the blocks with a moving beam or with gaps, in which that is not declared. The network bears
+            with a beam that moves; gaps are what the verdict `mask` is for.
         misdeclared: share of blocks in which the setting is declared wrongly or the object is no aggregate.
         wrong_radius: least and largest factor between declared and true radius, or its inverse.
     """
 
     radius_px: tuple[float, float] = (3.0, 7.0)
+    usual_radius: float = 0.0
     photons: tuple[float, float] = (1e5, 3e6)
     photons_dim: tuple[float, float] = (3e3, 1e5)
     dim: float = 0.15
@@ -66,8 +72,18 @@ class SchoolArgs:
     size_spread: float = 0.08
     gaps: float = 0.15
     jitter: float = 0.15
+    untold: float = 0.0
     misdeclared: float = 0.2
     wrong_radius: tuple[float, float] = (1.07, 1.6)
+
+
+SCHOOLS: Final = MappingProxyType[str, SchoolArgs](
+    {
+        "broad": SchoolArgs(),
+        "review": SchoolArgs(usual_radius=0.25, uneven=0.2, size_spread=0.15, untold=0.3),
+    }
+)
+"""`broad` comes first; `review` is for a network that has been through it, and adds what that was found weak at."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +111,44 @@ def lesson(args: SchoolArgs, seed: int, index: int) -> Lesson:
     """Block `index` of the endless set that `seed` names; blocks may be drawn in any order, by any process."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
     simulation = draw_simulation(args, rng)
-    patterns = simulate(simulation, BLOCK, rng)
     verdict = draw_verdict(args, rng)
+    usual = args.usual_radius > 0 and rng.random() < args.usual_radius
+    if usual:
+        simulation = replace(
+            simulation, radius_px=_beside(args, rng) if verdict == "radius" else (USUAL_RADIUS_PX,) * 2
+        )
+    patterns = simulate(simulation, BLOCK, rng)
     if verdict == "object":
         patterns = replace(patterns, counts=foreign_counts(patterns, simulation.detector, rng))
     settings = [misdeclared(each, verdict, args, rng) for each in declarations(patterns, simulation)]
-    mask = None if verdict == "beam stop" else patterns.mask
-    seen = features(patterns.counts, mask, patterns.centre_px, settings)
+    if usual:
+        settings = [replace(each, radius_px=USUAL_RADIUS_PX) for each in settings]
+    verdict, mask, centre_px = _told(args, verdict, patterns, simulation.detector, rng)
+    seen = features(patterns.counts, mask, centre_px, settings)
     log_ratio = np.log(patterns.radius_px / [each.radius_px for each in settings])
     return Lesson(
         seen, patterns.number, np.full(BLOCK, VERDICTS.index(verdict)), log_ratio, patterns=patterns, settings=settings
     )
+
+
+def _beside(args: SchoolArgs, rng: np.random.Generator) -> tuple[float, float]:
+    """True radii that differ from the usual one by at least the least wrong factor."""
+    least = args.wrong_radius[0]
+    below, above = (args.radius_px[0], USUAL_RADIUS_PX / least), (USUAL_RADIUS_PX * least, args.radius_px[1])
+    return above if rng.random() < 0.5 else below
+
+
+def _told(
+    args: SchoolArgs, verdict: Verdict, patterns: Patterns, detector: Detector, rng: np.random.Generator
+) -> tuple[Verdict, Bool[np.ndarray, "image row col"] | None, Float[np.ndarray, "image 2"] | None]:
+    """The verdict, and the mask and the beam centres that are declared; None: no mask, the middle pixel."""
+    untold = args.untold > 0 and rng.random() < args.untold
+    centre_px = None if untold and detector.jitter_px > 0 else patterns.centre_px
+    if verdict == "mask":
+        return verdict, None, centre_px
+    if untold and verdict == "fits" and (detector.gap_rows or detector.gap_columns):
+        return "mask", None, centre_px
+    return verdict, patterns.mask, centre_px
 
 
 def draw_simulation(args: SchoolArgs, rng: np.random.Generator) -> Simulation:
@@ -167,7 +210,7 @@ def misdeclared(true: Setting, verdict: Verdict, args: SchoolArgs, rng: np.rando
         return replace(true, radius_px=true.radius_px * float(factor))
     if verdict == "particle":
         return replace(true, particle="disc" if true.particle == "sphere" else "sphere")
-    if verdict == "beam stop":
+    if verdict == "mask":
         return replace(true, beam_stop_px=float(max(true.beam_stop_px - rng.uniform(1.5, 6), 0.0)))
     return true
 
