@@ -123,7 +123,7 @@ def test_each_baseline_is_ahead_of_the_one_before(tmp_path: Path) -> None:
 
 
 def test_boosting_learns(tmp_path: Path) -> None:
-    plan = Plan([Width(), Boosting(drift=True)], DataArgs(events=400), [TestArgs(events=200)], tmp_path)
+    plan = Plan([Width(), Boosting(drift=True, iterations=60)], DataArgs(events=400), [TestArgs(events=200)], tmp_path)
     width, boosting = (r.scores.separation for r in evaluate(plan, progress=False))
     assert width is not None
     assert boosting is not None
