@@ -24,7 +24,8 @@ from training.waveform.settings import SIMULATIONS
 from training.waveform.simulate import BLOCK, Events, block_generator, simulate
 
 SEPARATION_MAX_US: Final = 8.0
-CELLS: Final = 160
+CELLS: Final = 320
+"""Of 25 ns: the shortest drifts tell a separation to 20 ns, and no cell may be much wider than that."""
 REFERENCE: Final = "reference"
 
 
@@ -56,12 +57,19 @@ class Rows:
     """Features with their targets.
 
     Attributes:
-        cell: 0 for one scatter, else 1 + the cell of the separation.
+        d_us: separation; nan for one scatter.
     """
 
     shape: Float[np.ndarray, "row bin"]
     numbers: Float[np.ndarray, "row feature"]
-    cell: Int[np.ndarray, "row"]
+    d_us: Float[np.ndarray, "row"]
+
+    @property
+    def cell(self) -> Int[np.ndarray, "row"]:
+        """0 for one scatter, else 1 + the cell of the separation."""
+        edges = cell_edges_us(SEPARATION_MAX_US, CELLS)
+        cells = np.searchsorted(edges[1:-1], self.d_us, side="right") + 1
+        return np.where(np.isnan(self.d_us), 0, cells)
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -71,12 +79,11 @@ def rows_from_events(events: Events, detector: Detector) -> Rows:
     """Features of every event, first with and then without its drift time."""
     pulses = find_pulses(events.samples)
     seen = [features_from_pulses(pulses, detector, drift) for drift in (events.drift_time_us, None)]
-    edges = cell_edges_us(SEPARATION_MAX_US, CELLS)
-    cell = np.where(events.scatters == 2, np.searchsorted(edges[1:-1], events.d_us, side="right") + 1, 0)
+    d_us = np.where(events.scatters == 2, events.d_us, np.nan)
     return Rows(
         np.concatenate([one.shape for one in seen]),
         np.concatenate([one.numbers for one in seen]),
-        np.tile(cell, len(seen)),
+        np.tile(d_us, len(seen)),
     )
 
 
@@ -92,7 +99,7 @@ def training_blocks(args: PosteriorArgs) -> Iterator[Rows]:
 def joined(blocks: Iterator[Rows]) -> Rows:
     """Join blocks."""
     held = list(blocks)
-    return Rows(*(np.concatenate([getattr(rows, name) for rows in held]) for name in ("shape", "numbers", "cell")))
+    return Rows(*(np.concatenate([getattr(rows, name) for rows in held]) for name in ("shape", "numbers", "d_us")))
 
 
 # --- network ----------------------------------------------------------------------------------------------------------
@@ -142,10 +149,10 @@ def _kept_rows(args: PosteriorArgs, file: Path) -> Rows:
     if file.is_file():
         with np.load(file) as kept:
             if str(kept["made_for"]) == made_for:
-                return Rows(kept["shape"], kept["numbers"], kept["cell"])
+                return Rows(kept["shape"], kept["numbers"], kept["d_us"])
     blocks = tqdm(training_blocks(args), total=-(-args.events // BLOCK), unit="block", desc="simulate")
     rows = joined(iter(blocks))
-    np.savez(file, shape=rows.shape, numbers=rows.numbers, cell=rows.cell, made_for=made_for)
+    np.savez(file, shape=rows.shape, numbers=rows.numbers, d_us=rows.d_us, made_for=made_for)
     return rows
 
 
@@ -164,17 +171,18 @@ def train(args: PosteriorArgs, folder: Path) -> tuple[Any, PosteriorRecord]:
     rows = _kept_rows(args, folder / DATA_FILE)
     keras.utils.set_random_seed(args.seed)
     network = build(args, rows.numbers)
-    held = len(rows.cell) // 20
-    steps = -(-(len(rows.cell) - held) // args.batch_size) * args.epochs
+    cell = rows.cell
+    held = len(cell) // 20
+    steps = -(-(len(cell) - held) // args.batch_size) * args.epochs
     rate: Any = keras.optimizers.schedules.CosineDecay(args.learning_rate, steps, alpha=0.005)
     network.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=[])
     inputs = {"shape": rows.shape, "numbers": rows.numbers}
-    weight = np.where(rows.cell == 0, args.two_share / (1.0 - args.two_share), 1.0).astype(np.float32)
+    weight = np.where(cell == 0, args.two_share / (1.0 - args.two_share), 1.0).astype(np.float32)
     history = network.fit(
         {name: value[held:] for name, value in inputs.items()},
-        rows.cell[held:],
+        cell[held:],
         sample_weight=weight[held:],
-        validation_data=({name: value[:held] for name, value in inputs.items()}, rows.cell[:held], weight[:held]),
+        validation_data=({name: value[:held] for name, value in inputs.items()}, cell[:held], weight[:held]),
         batch_size=args.batch_size,
         epochs=args.epochs,
         callbacks=[keras.callbacks.BackupAndRestore(folder / "backup")],

@@ -28,6 +28,7 @@ def test_rows_hold_every_event_with_and_without_its_drift_time() -> None:
     known = rows.numbers[:, NUMBERS.index("drift_known")]
     assert known.mean() == 0.5
     singles = (rows.cell == 0).mean()
+    assert (rows.cell == 0).tolist() == np.isnan(rows.d_us).tolist()
     # 1024 draws with probability 0.4 lie within 0.05 of it, but for one case in a thousand.
     assert singles == pytest.approx(1.0 - SMALL.two_share, abs=0.05)
     assert rows.cell.max() <= CELLS
