@@ -10,26 +10,26 @@ import numpy as np
 from jaxtyping import Bool
 
 from app.aggregates import hdf5_files, numpy_files, raster_files
-from app.aggregates.hdf5_child import read_isolated
 from app.aggregates.stack import DEFAULT_LIMITS, DEFAULT_OPTIONS, FileLimits, FileOptions, ImageStack
+from app.array_files import hdf5, npy, npz
 from app.errors import InvalidInput, UnsupportedFormat
 
 Kind = Literal["npy", "npz", "tiff", "png", "hdf5"]
 Reader = Callable[[bytes, FileOptions, FileLimits], ImageStack]
 
 MAGICS: Final[dict[Kind, tuple[bytes, ...]]] = {
-    "npy": (numpy_files.NPY_MAGIC,),
-    "npz": numpy_files.ZIP_MAGICS,
+    "npy": (npy.MAGIC,),
+    "npz": npz.MAGICS,
     "tiff": raster_files.TIFF_MAGICS,
     "png": (raster_files.PNG_MAGIC,),
-    "hdf5": (hdf5_files.MAGIC,),
+    "hdf5": (hdf5.MAGIC,),
 }
 READERS: Final[dict[Kind, Reader]] = {
     "npy": numpy_files.read_npy,
     "npz": numpy_files.read_npz,
     "tiff": raster_files.read_tiff,
     "png": raster_files.read_png,
-    "hdf5": read_isolated,
+    "hdf5": hdf5_files.read_hdf5,
 }
 
 
@@ -79,16 +79,9 @@ def read_path(path: Path, options: FileOptions = DEFAULT_OPTIONS, limits: FileLi
     """
     with path.open("rb") as stream:
         kind = kind_of(stream.read(16))
-    if kind != "hdf5":
-        return read_images(path.read_bytes(), options, limits)
-    import h5py
-    import hdf5plugin  # noqa: F401  registers its filters
-
-    try:
-        with h5py.File(path, "r") as file:
-            return hdf5_files.read_open(file, options, limits)
-    except Exception as error:  # the library fails in many ways
-        raise hdf5_files.failed(error) from None
+    if kind == "hdf5":
+        return hdf5_files.read_hdf5_path(path, options, limits)
+    return read_images(path.read_bytes(), options, limits)
 
 
 def read_mask(

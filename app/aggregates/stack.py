@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Bool, Shaped
 
+from app.array_files.npy import is_real
 from app.errors import InvalidInput, TooLarge
 
 MIN_SIDE_PX: Final = 8
@@ -69,9 +71,11 @@ class ImageStack:
     first: int = 0
 
 
-def is_plain(dtype: np.dtype[Any]) -> bool:
-    """Are these real numbers or booleans that this machine computes with?"""
-    return dtype.kind in "buif" and dtype.itemsize <= 8 and dtype.names is None and dtype.subdtype is None
+_NOT_NUMBERS: Final = {
+    "c": "complex numbers; send intensities: the squared magnitude of an amplitude",
+    "O": "texts or pickled objects, which are not read; send an array of plain numbers",
+    "V": "records; send an array of plain numbers",
+}
 
 
 def check_dtype(dtype: np.dtype[Any], what: str) -> None:
@@ -80,10 +84,9 @@ def check_dtype(dtype: np.dtype[Any], what: str) -> None:
     Raises:
         InvalidInput: complex numbers, texts, objects, records.
     """
-    if dtype.kind == "c":
-        raise InvalidInput(f"{what} holds complex numbers; send intensities: the squared magnitude of an amplitude")
-    if not is_plain(dtype):
-        raise InvalidInput(f"{what} holds values of another type than whole or floating-point numbers")
+    if not is_real(dtype):
+        held = _NOT_NUMBERS.get(dtype.kind, "values of another type than whole or floating-point numbers")
+        raise InvalidInput(f"{what} holds {held}")
 
 
 def is_image_shape(shape: Sequence[int]) -> bool:
@@ -127,6 +130,32 @@ def taken(total: int, pixels: int, options: FileOptions, limits: FileLimits) -> 
         most = max(1, min(limits.images, limits.values // pixels))
         raise TooLarge(f"{count} images of {pixels} pixels; at most {most} are read at once: take them in parts")
     return slice(options.first, options.first + count)
+
+
+def mask_part(mask: Sequence[int], images: Sequence[int], chosen: slice) -> slice | int | EllipsisType:
+    """Index of the masks that belong to the chosen images: of one for all, or of one for each.
+
+    Args:
+        mask: shape of the mask.
+        images: shape of the images in the file.
+        chosen: images that are taken.
+
+    Raises:
+        InvalidInput: other rows or columns, or another number of masks than of images.
+    """
+    if len(mask) not in (2, 3) or tuple(mask[-2:]) != tuple(images[-2:]):
+        raise InvalidInput(
+            f"the mask has {' x '.join(map(str, mask))} pixels, the images have {images[-2]} x {images[-1]}: they must "
+            "have the same rows and columns"
+        )
+    total = images[0] if len(images) == 3 else 1
+    if len(mask) == 2:
+        return ...
+    if mask[0] == 1:
+        return 0
+    if mask[0] == total:
+        return chosen
+    raise InvalidInput(f"there are {mask[0]} masks for {total} images")
 
 
 def as_stack(values: np.ndarray) -> Shaped[np.ndarray, "image row col"]:

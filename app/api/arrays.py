@@ -1,28 +1,19 @@
-"""Arrays of numbers from the bytes of a request: `.npy` and base64, without a Python object for each number.
-
-What a body says of itself, its shape and type of number, is checked against its length before anything is allocated;
-the arrays are views of the request's own bytes wherever they can be.
-"""
+"""Arrays of numbers in requests: as base64, and what their values may be."""
 
 from __future__ import annotations
 
-import ast
 import binascii
-import math
-import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Num
 
-from app.errors import AppError, InvalidInput, TooLarge, UnsupportedFormat
+from app.array_files import npy
+from app.array_files.npy import array_from_bytes, array_from_npy
+from app.errors import AppError, InvalidInput
 
-NPY_MAGIC: Final = b"\x93NUMPY"
-MAX_NPY_HEADER: Final = 4096
-MAX_DIMENSIONS: Final = 8
 _SIZES: Final = ["8", "16", "32", "64"]
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = MappingProxyType(
     {
@@ -33,10 +24,6 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = MappingProxyType(
 )
 """Types of number that raw bytes may hold, by name; little-endian."""
 
-_NPY_DTYPE: Final = re.compile(r"([<>|=])(b1|[iu][1248]|f[248])")
-_NPY_HEADER_LENGTH: Final = MappingProxyType({1: 2, 2: 4, 3: 4})
-"""Bytes of the header's length by the format's major version."""
-
 Where = Sequence[str | int]
 """Keys and indices that lead to a value: ``("body", "waveforms")``."""
 
@@ -45,94 +32,6 @@ def at(error: AppError, where: Where) -> AppError:
     """The same error with the place that it speaks of, in the form of a problem's ``errors``."""
     kind = error.kind.replace("-", "_")
     return type(error)(error.message, details={"errors": [{"loc": list(where), "msg": error.message, "type": kind}]})
-
-
-# --- .npy -------------------------------------------------------------------------------------------------------------
-
-
-def array_from_npy(content: bytes | memoryview, max_items: int) -> Num[np.ndarray, "..."]:
-    """Read a `.npy` (NumPy enhancement proposal 1) in memory; the array is a read-only view of ``content``.
-
-    Args:
-        content: the whole file.
-        max_items: most numbers.
-
-    Raises:
-        UnsupportedFormat: it is no `.npy`, or holds something other than numbers.
-        InvalidInput: the header is damaged, or does not fit the length of what follows.
-        TooLarge: more numbers than ``max_items``.
-    """
-    view = memoryview(content)
-    start = bytes(view[:12])
-    if not start.startswith(NPY_MAGIC):
-        raise UnsupportedFormat("the content is not a .npy file: it does not begin with \\x93NUMPY; use numpy.save")
-    width = _NPY_HEADER_LENGTH.get(start[6]) if len(start) == 12 else None
-    if width is None:
-        raise UnsupportedFormat("the .npy file is of an unknown version, or cut off in its header; use numpy.save")
-    length = int.from_bytes(start[8 : 8 + width], "little")
-    if length > MAX_NPY_HEADER:
-        raise InvalidInput(f"the header of the .npy file has {length} bytes, expected at most {MAX_NPY_HEADER}")
-    data = view[8 + width + length :]
-    dtype, fortran_order, shape = _npy_header(bytes(view[8 + width : 8 + width + length]))
-    if fortran_order:
-        return array_from_bytes(data, dtype, shape[::-1], max_items).transpose()
-    return array_from_bytes(data, dtype, shape, max_items)
-
-
-@lru_cache(maxsize=256)
-def _npy_header(header: bytes) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
-    """Type of number, order and shape; kept, since a client sends the same header again and again."""
-    try:
-        read = ast.literal_eval(header.decode("latin-1").strip())
-        descr, fortran_order, shape = read["descr"], read["fortran_order"], read["shape"]
-    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
-        raise InvalidInput("the header of the .npy file is damaged or cut off; write it with numpy.save") from None
-    found = _NPY_DTYPE.fullmatch(descr) if isinstance(descr, str) else None
-    if found is None:
-        raise UnsupportedFormat(
-            "the .npy file holds something other than real numbers; save an array of bool, integers or floats"
-        )
-    if not isinstance(fortran_order, bool) or not isinstance(shape, tuple):
-        raise InvalidInput("the header of the .npy file is damaged; write it with numpy.save")
-    return np.dtype(descr), fortran_order, shape
-
-
-def array_from_bytes(
-    data: bytes | memoryview, dtype: np.dtype[Any], shape: Sequence[object], max_items: int
-) -> Num[np.ndarray, "..."]:
-    """Give raw numbers in C order their shape; a read-only view of ``data``.
-
-    Raises:
-        InvalidInput: the shape is not one, holds no numbers, or does not fit the length of the data.
-        TooLarge: more numbers than ``max_items``.
-    """
-    sizes = checked_shape(shape, max_items)
-    expected = math.prod(sizes) * dtype.itemsize
-    found = memoryview(data).nbytes
-    if found != expected:
-        raise InvalidInput(
-            f"the shape {sizes} of {dtype.name} needs {expected} bytes and {found} are there: "
-            + ("the data are cut off, or the shape is too large" if found < expected else "the shape is too small")
-        )
-    return np.frombuffer(data, dtype).reshape(sizes)
-
-
-def checked_shape(shape: Sequence[object], max_items: int) -> tuple[int, ...]:
-    """The shape of an array that holds at least one number and at most ``max_items``.
-
-    Raises:
-        InvalidInput: it is not a shape, or has too many dimensions, or holds no numbers.
-        TooLarge: more numbers than ``max_items``.
-    """
-    sizes = [size for size in shape if type(size) is int and size >= 0]
-    if len(sizes) != len(shape) or len(sizes) > MAX_DIMENSIONS:
-        raise InvalidInput(f"the shape should be at most {MAX_DIMENSIONS} whole numbers of 0 or more")
-    items = math.prod(sizes)
-    if items == 0:
-        raise InvalidInput(f"the shape {tuple(sizes)} holds no numbers")
-    if items > max_items:
-        raise TooLarge(f"the array has {items} numbers, at most {max_items} are taken: split the request")
-    return tuple(sizes)
 
 
 # --- base64 -----------------------------------------------------------------------------------------------------------
@@ -155,7 +54,7 @@ def array_from_base64(value: Mapping[str, object], max_items: int) -> Num[np.nda
         raise InvalidInput(f"an object in place of numbers has the keys data_base64, dtype and shape; {found}")
     data = _decoded(text)
     if "dtype" not in value and "shape" not in value:
-        if not data.startswith(NPY_MAGIC):
+        if not data.startswith(npy.MAGIC):
             raise InvalidInput("the base64 holds no .npy: give dtype and shape of the raw little-endian numbers")
         return array_from_npy(data, max_items)
     dtype, shape = value.get("dtype"), value.get("shape")

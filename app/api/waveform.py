@@ -14,8 +14,7 @@ from fastapi import APIRouter, Query, Request
 from jaxtyping import Num
 from starlette.responses import Response
 
-from app.api.array_files import array_from_file
-from app.api.arrays import array_from_npy, at, check_finite
+from app.api.arrays import at, check_finite
 from app.api.json_arrays import arrays_from_json
 from app.api.negotiation import MEDIA_TYPES, Format, accepted_format
 from app.api.open_inference import HEADER_LENGTH, Asked, inference_answer, is_inference, read_inference
@@ -34,8 +33,10 @@ from app.api.waveform_schema import (
     drift_times,
     validated,
 )
+from app.array_files.npy import array_from_npy
 from app.errors import AppError, InvalidInput, TooLarge, UnsupportedFormat
 from app.waveform.features import SAMPLES
+from app.waveform.files import array_from_file
 from app.waveform.intake import Intake, check_length
 from app.waveform.models import waveform_model
 from app.waveform.predict import Ask, predict
@@ -199,7 +200,7 @@ def question_from_file(content: bytes, query: FileQuery, limits: Limits) -> Ques
     """The question in a file.
 
     Raises:
-        AppError: as `app.api.array_files.array_from_file`, and what is wrong with the waveforms.
+        AppError: as `array_from_file`, and what is wrong with the waveforms.
     """
     try:
         array = array_from_file(content, query.dataset, limits.samples)
@@ -236,7 +237,7 @@ def _checked_drift(array: Num[np.ndarray, "..."], n: int) -> np.ndarray:
 def _checked(
     array: Num[np.ndarray, "..."], where: Sequence[str], intake: Intake, limits: Limits
 ) -> Num[np.ndarray, "wave sample"]:
-    if array.ndim > 2:
+    if array.ndim not in (1, 2):
         raise at(
             InvalidInput(f"waveforms: the shape is {array.shape}, expected (samples) or (waveforms, samples)"), where
         )

@@ -159,7 +159,7 @@ def test_a_part_of_a_file(client: TestClient) -> None:
 def test_a_dataset_of_a_file(client: TestClient) -> None:
     content = hdf5_of({"/run/frames": STACK, "/run/dark": STACK * 0 + 7})
     problem = assert_problem(upload(client, content), "invalid-input")
-    assert "/run/dark, /run/frames" in str(problem["detail"])
+    assert "'/run/dark', '/run/frames'" in str(problem["detail"])
     assert problem["errors"][0]["loc"] == ["body", "file"]
     found = answered(upload(client, content, dataset="/run/frames"))
     assert found["source"] == "HDF5 dataset /run/frames"

@@ -385,6 +385,7 @@ def test_one_of_several_arrays_is_named(client: TestClient, write: Any, name: st
     [
         (b"", 422),
         (b"text", 415),
+        (npy(np.array(1.0)), 422),
         (npz(x=WAVEFORMS)[:200], 422),
         (hdf5(x=WAVEFORMS)[:300], 422),
         (hdf5(x=np.array([b"text"])), 422),
