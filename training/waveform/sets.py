@@ -23,6 +23,8 @@ MEASURED_NOISE: Final = "xenon1t-noise"
 NOISE_FILE: Final = "waveform/x1t_noise_170203_0850_00_small.npz"
 TEST_SEED: Final = 7001
 """Seeds from here on are kept for tests."""
+MIXED_BLOCK: Final = 32
+"""Events of one detector in the setting `mixed`."""
 _SINGLES: Final = 500_000
 """Added to a seed for the events with one scatter."""
 
@@ -64,7 +66,7 @@ def training_set(args: DataArgs, *, singles: bool) -> list[Labelled]:
     if args.seed >= TEST_SEED:
         raise ValueError(f"seeds from {TEST_SEED} on are kept for tests; found {args.seed}")
     counts = ((args.seed, 1.0), (args.seed + _SINGLES, 0.0)) if singles else ((args.seed, 1.0),)
-    return [part for seed, share in counts for part in _drawn(args.setting, args.events, seed, share)]
+    return [part for seed, share in counts for part in _drawn(args, seed, share)]
 
 
 def questions(args: TestArgs, noise: Float[np.ndarray, "sample"] | None = None) -> TestSet:
@@ -136,20 +138,21 @@ def _with_noise(args: TestArgs, noise: Float[np.ndarray, "sample"] | None) -> Te
     return TestSet(base, *(labelled(events, base.detector) for events in parts))
 
 
-def _drawn(setting: str, events: int, seed: int, two_share: float) -> Iterator[Labelled]:
-    if setting == MIXED:
-        yield from _mixed(events, seed, two_share)
+def _drawn(args: DataArgs, seed: int, two_share: float) -> Iterator[Labelled]:
+    if args.setting == MIXED:
+        yield from _mixed(args, seed, two_share)
     else:
-        settings = named(setting)
-        yield labelled(_one_setting(settings, events, seed, two_share), settings.detector)
+        settings = named(args.setting)
+        yield labelled(_one_setting(settings, args.events, seed, two_share), settings.detector)
 
 
-def _mixed(events: int, seed: int, two_share: float) -> Iterator[Labelled]:
-    for block in range(-(-events // BLOCK)):
-        rng = block_generator(seed, block)
-        settings = random_simulation(rng)
-        size = min(BLOCK, events - block * BLOCK)
-        yield labelled(simulate(settings, size, rng, two_share=two_share), settings.detector)
+def _mixed(args: DataArgs, seed: int, two_share: float) -> Iterator[Labelled]:
+    """Draw detectors by the set's seed: those of single scatters are those of two, or they would tell which is which."""
+    for block in range(-(-args.events // MIXED_BLOCK)):
+        settings = random_simulation(np.random.default_rng(np.random.SeedSequence(args.seed, spawn_key=(block, 1))))
+        size = min(MIXED_BLOCK, args.events - block * MIXED_BLOCK)
+        events = simulate(settings, size, block_generator(seed, block), two_share=two_share)
+        yield labelled(events, settings.detector)
 
 
 def _one_setting(settings: Simulation, events: int, seed: int, two_share: float) -> Events:

@@ -71,9 +71,15 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one() -> None:
 
 
 def test_mixed_detectors_differ_between_blocks() -> None:
-    parts = training_set(DataArgs("mixed", 300), singles=False)
-    assert [len(part.question) for part in parts] == [256, 44]
+    parts = training_set(DataArgs("mixed", 40), singles=False)
+    assert [len(part.question) for part in parts] == [32, 8]
     assert parts[0].question.detector != parts[1].question.detector
+
+
+def test_detectors_do_not_tell_one_scatter_from_two() -> None:
+    parts = training_set(DataArgs("mixed", 40), singles=True)
+    assert [part.question.detector for part in parts[:2]] == [part.question.detector for part in parts[2:]]
+    assert not np.array_equal(parts[0].truth.electrons, parts[2].truth.electrons)
 
 
 def test_an_unknown_setting_names_the_known_ones() -> None:
