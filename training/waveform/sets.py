@@ -147,7 +147,7 @@ def _drawn(args: DataArgs, seed: int, two_share: float) -> Iterator[Labelled]:
 
 
 def _mixed(args: DataArgs, seed: int, two_share: float) -> Iterator[Labelled]:
-    """Draw detectors by the set's seed: those of single scatters are those of two, or they would tell which is which."""
+    """Draw events of many detectors, the same ones for one scatter and for two, or they would tell which it is."""
     for block in range(-(-args.events // MIXED_BLOCK)):
         settings = random_simulation(np.random.default_rng(np.random.SeedSequence(args.seed, spawn_key=(block, 1))))
         size = min(MIXED_BLOCK, args.events - block * MIXED_BLOCK)
