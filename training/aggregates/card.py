@@ -52,8 +52,8 @@ total intensity, nearest neighbours and gradient boosting on rings, the publishe
 strided one.
 
 ## 5. Training and validation
-{epochs} epochs of {images:,} patterns; temperature ({temperature:.2f}) and abstention are set on {validation:,} others;
-the tests below use patterns of seeds that neither saw. Other methods are trained on the very setting that is tested,
+{before}{epochs} epochs of {images:,} patterns; temperature ({temperature:.2f}) and abstention are set on
+{validation:,} others; the tests below use patterns of seeds that neither saw. Other methods are trained on the very setting that is tested,
 this model on all of them together: that favours the others. `answered` is the share without abstention. ECE is the
 expected calibration error in 15 bins. Settings named `told` or `untold` are declared wrongly on purpose.
 
@@ -71,12 +71,13 @@ patterns and, on one machine, nearly the same weights. Libraries: {libraries}.
 """
 
 
-def text(draft: ModelDraft, results: Sequence[Result]) -> str:
+def text(draft: ModelDraft, results: Sequence[Result], before: Sequence[Mapping[str, Any]] = ()) -> str:
     """Give the text of ``CARD.md``.
 
     Args:
         draft: with features, parameters and training filled in.
         results: of this model and of what it is compared with.
+        before: arguments of the runs that it was trained in before, the first one first.
     """
     rules, told = rules_from_json(draft.parameters), _mapping(draft.parameters["arguments"])
     return _TEXT.format(
@@ -91,6 +92,7 @@ def text(draft: ModelDraft, results: Sequence[Result]) -> str:
         temperature=rules.temperature,
         ranges=_ranges(draft.features),
         images=told["images"],
+        before="".join(_earlier(each) for each in before),
         validation=told["validation_images"],
         epochs=told["epochs"],
         hidden=told["hidden"],
@@ -102,6 +104,10 @@ def text(draft: ModelDraft, results: Sequence[Result]) -> str:
         command=draft.training.command,
         libraries=", ".join(f"{name} {number}" for name, number in draft.training.libraries.items()),
     )
+
+
+def _earlier(told: Mapping[str, Any]) -> str:
+    return f"First {told['epochs']} epochs of {told['images']:,} other patterns (seed {told['seed']}), then a review:\n"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final
@@ -85,34 +86,47 @@ def publish_run(store: ModelStore, folder: Path, results: Sequence[Result], *, p
         name=NAME,
         family=NETWORK_FAMILY,
         description=DESCRIPTION,
-        features=training_ranges(folder),
+        features=training_ranges([*taught_before(parameters), folder]),
         parameters=parameters,
         training=Training(
             command=" ".join(["python -m training.aggregates", *sys.argv[1:]]),
             seed=parameters["arguments"]["seed"],
-            data_fingerprint=fingerprint(folder),
+            data_fingerprint=fingerprint([*taught_before(parameters), folder]),
             libraries=library_versions(),
         ),
         metrics=metrics_of(results),
     )
     return publish(
-        store, draft, card=card.text(draft, results), network=network, promote=("stable",) if promote else ()
+        store,
+        draft,
+        card=card.text(draft, results, [run_files(before)[1]["arguments"] for before in taught_before(parameters)]),
+        network=network,
+        promote=("stable",) if promote else (),
     )
 
 
-def training_ranges(folder: Path) -> tuple[Feature, ...]:
-    """Give the range in training of each of the numbers that the network sees beside the pattern."""
-    table = np.load(folder / TAUGHT / "numbers.npy", mmap_mode="r")
+def training_ranges(folders: Sequence[Path]) -> tuple[Feature, ...]:
+    """Give the range in training, over all runs, of each of the numbers that the network sees beside the pattern."""
+    tables = [np.load(folder / TAUGHT / "numbers.npy", mmap_mode="r") for folder in folders]
+    least, most = np.min([t.min(axis=0) for t in tables], axis=0), np.max([t.max(axis=0) for t in tables], axis=0)
     return tuple(
-        Feature(name=name, unit=UNITS.get(name, "1"), min=float(column.min()), max=float(column.max()))
-        for name, column in zip(NUMBERS, table.T, strict=True)
+        Feature(name=name, unit=UNITS.get(name, "1"), min=float(low), max=float(high))
+        for name, low, high in zip(NUMBERS, least, most, strict=True)
     )
 
 
-def fingerprint(folder: Path) -> str:
-    """SHA-256 of numbers and truth of the training patterns; both follow from every pattern."""
+def taught_before(parameters: Mapping[str, Any]) -> list[Path]:
+    """Give the folders of the runs that a run went on from, the first one first."""
+    start = parameters["arguments"].get("start")
+    if not start:
+        return []
+    return [*taught_before(run_files(Path(start))[1]), Path(start)]
+
+
+def fingerprint(folders: Sequence[Path]) -> str:
+    """SHA-256 of numbers and truth of the training patterns of all runs; both follow from every pattern."""
     digest = hashlib.sha256()
-    for name in ("numbers.npy", "facts.npy"):
+    for folder, name in product(folders, ("numbers.npy", "facts.npy")):
         digest.update((folder / TAUGHT / name).read_bytes())
     return digest.hexdigest()
 

@@ -24,7 +24,7 @@ from training.aggregates.count_commands import PARAMETERS_FILE, trained_rules
 from training.aggregates.count_network import CountNetworkArgs
 from training.aggregates.evaluate import evaluate
 from training.aggregates.methods import sample
-from training.aggregates.publish import evidence, publish_run, run_identity, training_ranges
+from training.aggregates.publish import evidence, fingerprint, publish_run, run_identity, taught_before, training_ranges
 from training.aggregates.published import NAME, of_run, published
 
 SMALL = replace(
@@ -111,9 +111,19 @@ def test_other_parameters_are_another_model(run: Path, tmp_path: Path) -> None:
 
 def test_ranges_are_those_of_the_training_patterns(run: Path) -> None:
     numbers = np.load(run / "lessons-train" / "numbers.npy")
-    found = {f.name: f for f in training_ranges(run)}
+    found = {f.name: f for f in training_ranges([run])}
     assert found["radius"].min == pytest.approx(numbers[:, list(found).index("radius")].min())
     assert 3 / 1.7 / 5 <= (found["radius"].min or 0) < (found["radius"].max or 9) <= 7 * 1.7 / 5
+
+
+def test_a_review_goes_back_to_the_run_it_started_from(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "review")
+    told = json.loads((run / PARAMETERS_FILE).read_text("utf-8"))
+    told["arguments"]["start"] = str(run)
+    (tmp_path / "review" / PARAMETERS_FILE).write_text(json.dumps(told), "utf-8")
+    assert taught_before(told) == [run]
+    assert taught_before(json.loads((run / PARAMETERS_FILE).read_text("utf-8"))) == []
+    assert fingerprint([run, tmp_path / "review"]) != fingerprint([run])
 
 
 def test_what_was_not_evaluated_is_not_published(run: Path, tmp_path: Path) -> None:
