@@ -53,9 +53,10 @@ strided one.
 
 ## 5. Training and validation
 {before}{epochs} epochs of {images:,} patterns; temperature ({temperature:.2f}) and abstention are set on
-{validation:,} others; the tests below use patterns of seeds that neither saw. Other methods are trained on the very setting that is tested,
-this model on all of them together: that favours the others. `answered` is the share without abstention. ECE is the
-expected calibration error in 15 bins. Settings named `told` or `untold` are declared wrongly on purpose.
+{validation:,} others; the tests below use patterns of seeds that neither saw. Other methods are trained on the very
+setting that is tested, this model on all of them together: that favours the others. `answered` is the share without
+abstention. ECE is the expected calibration error in 15 bins. Settings named `told` or `untold` are declared wrongly on
+purpose.
 
 {evidence}
 
