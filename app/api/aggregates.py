@@ -13,7 +13,6 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from app.aggregates.files import read_images, read_mask
@@ -23,13 +22,14 @@ from app.aggregates.predict import predict
 from app.aggregates.stack import FileLimits, ImageStack, check_dtype, check_shape, taken
 from app.api.aggregates_answers import Solved, written
 from app.api.aggregates_schema import EXAMPLES, AggregatesAnswer, AggregatesOptions, AggregatesQuery, AggregatesRequest
-from app.api.arrays import at, check_finite
+from app.api.arrays import check_finite
 from app.api.json_arrays import arrays_from_json
-from app.api.negotiation import MEDIA_TYPES, Format, accepted_format
+from app.api.negotiation import MEDIA_TYPES, Format, accepted_format, content_type, is_json
 from app.api.open_inference import HEADER_LENGTH, Asked, inference_answer, is_inference, read_inference
-from app.api.problems import BODY, documented
+from app.api.problems import BODY, at, documented
 from app.api.schema import JSON, JsonBody
 from app.api.seams import ModelRegistry, RegistryOf
+from app.api.uploads import form_files
 from app.errors import AppError, InvalidInput, UnsupportedFormat
 
 WORKING_THREADS: Final = 4
@@ -136,10 +136,10 @@ def create_router(limits: Limits) -> APIRouter:
         """
         form = query.format or accepted_format(request.headers.get("accept"))
         body = await request.body()
-        content_type = _content_type(request)
-        if _is_json(content_type) or HEADER_LENGTH in request.headers:
+        sent = content_type(request.headers.get("content-type")) or JSON
+        if is_json(sent) or HEADER_LENGTH in request.headers:
             work = partial(_answer_json, body, request.headers.get(HEADER_LENGTH), query, registry, form, limits)
-        elif content_type in FILE_TYPES or content_type.startswith("image/"):
+        elif sent in FILE_TYPES or sent.startswith("image/"):
             work = partial(file_response, body, None, query, registry, form, limits)
         else:
             raise UnsupportedFormat(f"the body must be {JSON} or one of {', '.join(FILE_TYPES)}")
@@ -158,42 +158,13 @@ def create_router(limits: Limits) -> APIRouter:
     ) -> Response:
         """The same for a file: a form with `file` and, if there is one, `mask`, or the file itself as the body."""
         form = query.format or accepted_format(request.headers.get("accept"))
-        content, mask = await _files(request)
+        files = await form_files(request, "upload", beside=["mask"])
+        content = files["file"][0][1]
+        mask = files["mask"][0][1] if "mask" in files else None
         work = partial(file_response, content, mask, query, registry, form, limits)
         return await anyio.to_thread.run_sync(work, limiter=threads)
 
     return router
-
-
-def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-
-
-def _is_json(content_type: str) -> bool:
-    return content_type == JSON or content_type.endswith("+json")
-
-
-async def _files(request: Request) -> tuple[bytes, bytes | None]:
-    """The form's file and mask, or the body as the file."""
-    content_type = _content_type(request)
-    if _is_json(content_type) and "content-type" in request.headers:
-        raise UnsupportedFormat("send a form (multipart/form-data) with `file`, or the file itself; JSON: /aggregates")
-    if content_type != "multipart/form-data":
-        return await request.body(), None
-    async with request.form(max_files=2, max_fields=2) as form:
-        names = list(form)
-        uploads = {name: form.get(name) for name in names}
-        if sorted(names) not in (["file"], ["file", "mask"]) or not all(
-            isinstance(item, UploadFile) for item in uploads.values()
-        ):
-            raise at(
-                InvalidInput(
-                    "expected a form with the file in `file`, and perhaps `mask`; options belong in the query"
-                ),
-                ("body", "file"),
-            )
-        contents = {name: await item.read() for name, item in uploads.items() if isinstance(item, UploadFile)}
-    return contents["file"], contents.get("mask")
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Num
 
+from app.api.problems import Where, at
 from app.array_files import npy
 from app.array_files.npy import array_from_bytes, array_from_npy
-from app.errors import AppError, InvalidInput
+from app.errors import InvalidInput
 
 _SIZES: Final = ["8", "16", "32", "64"]
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = MappingProxyType(
@@ -23,16 +24,6 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = MappingProxyType(
     }
 )
 """Types of number that raw bytes may hold, by name; little-endian."""
-
-Where = Sequence[str | int]
-"""Keys and indices that lead to a value: ``("body", "waveforms")``."""
-
-
-def at(error: AppError, where: Where) -> AppError:
-    """The same error with the place that it speaks of, in the form of a problem's ``errors``."""
-    kind = error.kind.replace("-", "_")
-    return type(error)(error.message, details={"errors": [{"loc": list(where), "msg": error.message, "type": kind}]})
-
 
 # --- base64 -----------------------------------------------------------------------------------------------------------
 

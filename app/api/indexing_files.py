@@ -9,7 +9,6 @@ import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from pydantic import ConfigDict, Field, field_validator
-from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from app.api.indexing import (
@@ -33,10 +32,11 @@ from app.api.indexing_answers import (
 )
 from app.api.indexing_schema import OptionsIn, PeaksAnswer, SolveAnswer
 from app.api.negotiation import accepted
-from app.api.problems import BODY, documented
+from app.api.problems import BODY, at, documented
 from app.api.schema import Input
 from app.api.seams import JobsOf
-from app.errors import AppError, InvalidInput, UnsupportedFormat
+from app.api.uploads import one_file
+from app.errors import AppError
 from app.indexing import job
 from app.indexing.patterns.pattern import Axis
 from app.indexing.patterns.peak_search import KAlpha2, PeakOptions
@@ -173,7 +173,7 @@ def create_router(limits: Limits) -> APIRouter:
         columns of the answer have the names that `/indexing/solve` takes. A picture shows what was found.
         """
         form = query.format or accepted(request.headers.get("accept"), PEAK_MEDIA_TYPES)
-        name, body = await _file(request, query.filename)
+        name, body = await one_file(request, query.filename)
         try:
             found = await anyio.to_thread.run_sync(partial(search_file, body, name, query.options()), limiter=threads)
         except AppError as error:
@@ -198,7 +198,7 @@ def create_router(limits: Limits) -> APIRouter:
         pattern and the tick marks of the best cell.
         """
         form = query.format or accepted(request.headers.get("accept"), MEDIA_TYPES)
-        name, body = await _file(request, query.filename)
+        name, body = await one_file(request, query.filename)
         asking = partial(_asked, body, name, query, limits)
         upload, question = await anyio.to_thread.run_sync(asking, limiter=threads)
         result = await finished(request, jobs, Work.of(question))
@@ -225,28 +225,6 @@ def _of_file(error: AppError) -> AppError:
     field = error.details.get("field")
     option = isinstance(field, list) and field[0] in SolveFileQuery.model_fields
     content = job.error_content(error, "query") if option else None
-    errors = (
-        content["errors"]
-        if content
-        else [{"loc": ["body", "file"], "msg": error.message, "type": error.kind.replace("-", "_")}]
-    )
-    return type(error)(error.message, details={"errors": errors})
-
-
-async def _file(request: Request, filename: str) -> tuple[str, bytes]:
-    """Name and content of the form's file, or the body as a file."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type == "application/json":
-        raise UnsupportedFormat("send a form (multipart/form-data) with `file`, or the file itself as the body")
-    if content_type != "multipart/form-data":
-        body = await request.body()
-        if not body:
-            raise _of_file(InvalidInput("the body is empty: send a form with `file`, or the file itself"))
-        return filename, body
-    async with request.form(max_files=1, max_fields=1) as form:
-        upload = form.get("file")
-        if list(form) != ["file"] or not isinstance(upload, UploadFile):
-            raise _of_file(
-                InvalidInput("expected a form with one file in the field `file`; options belong in the query")
-            )
-        return upload.filename or filename, await upload.read()
+    if not content:
+        return at(error, ("body", "file"))
+    return type(error)(error.message, details={"errors": content["errors"]})

@@ -17,7 +17,8 @@ import simdjson
 from jaxtyping import Float, Num
 from starlette.exceptions import HTTPException
 
-from app.api.arrays import Where, array_from_base64, at
+from app.api.arrays import array_from_base64
+from app.api.problems import Where, at
 from app.array_files.npy import MAX_DIMENSIONS, checked_shape
 from app.errors import AppError, InvalidInput, TooLarge
 

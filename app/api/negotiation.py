@@ -1,4 +1,4 @@
-"""The representation that a caller accepts (RFC 9110, 12.5.1)."""
+"""The representation that a caller accepts (RFC 9110, 12.5.1), and the one that it sends (8.3)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = MappingProxyType(
 """In order of preference where the caller has none."""
 
 MAX_LENGTH: Final = 1000
+
+
+def content_type(header: str | None) -> str:
+    """The media type of a `Content-Type` header in lower case, without its parameters; empty without a header."""
+    return (header or "").partition(";")[0].strip().lower()
+
+
+def is_json(media_type: str) -> bool:
+    """Whether a media type is JSON or built on it."""
+    return media_type == "application/json" or media_type.endswith("+json")
 
 
 @lru_cache(maxsize=256)

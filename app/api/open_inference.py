@@ -20,8 +20,8 @@ from jaxtyping import Num
 from pydantic import ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
-from app.api.arrays import at
 from app.api.json_arrays import MAX_CAREFUL_VALUES, MAX_OTHER_VALUES, loaded
+from app.api.problems import at
 from app.api.schema import JSON, Input
 from app.array_files.npy import array_from_bytes, checked_shape
 from app.errors import AppError, InvalidInput, TooLarge, UnsupportedFormat

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final
 import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from app.api.negotiation import MEDIA_TYPES, Format, accepted_format
@@ -28,7 +27,8 @@ from app.api.polarization_schema import (
 from app.api.problems import BODY, documented
 from app.api.schema import JsonBody
 from app.api.seams import ModelRegistry, RegistryOf, registry_of
-from app.errors import InvalidInput, TooLarge, UnsupportedFormat
+from app.api.uploads import form_files
+from app.errors import InvalidInput, TooLarge
 from app.model_registry.manifest import NAME_PATTERN
 from app.model_registry.store import REF_PATTERN
 from app.polarization.case import Case, Solved, case_from_experiment
@@ -190,7 +190,7 @@ def create_router(limits: Limits) -> APIRouter:
         ones. Send a form with `files`, or the file itself as the body with its name in `filename`.
         """
         form = options.format or accepted_format(request.headers.get("accept"))
-        files = await _files(request, options.filename)
+        files = (await form_files(request, options.filename, field="files", most=MAX_FILES))["files"]
         work = partial(file_answer, files, registry, options, form, limits)
         content = await anyio.to_thread.run_sync(work, limiter=threads)
         return Response(content, headers=_VARY, media_type=MEDIA_TYPES[form])
@@ -216,25 +216,6 @@ def _answer(cases: Sequence[Case], registry: ModelRegistry, choice: Choice, form
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
-
-
-async def _files(request: Request, filename: str) -> list[tuple[str, bytes]]:
-    """Names and contents of a form's files, or the body as one file."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type == "application/json":
-        raise UnsupportedFormat("send a form (multipart/form-data) with `files`, or the file itself as the body")
-    if content_type != "multipart/form-data":
-        body = await request.body()
-        if not body:
-            raise InvalidInput("the body is empty: send a form with `files`, or the file itself")
-        return [(filename, body)]
-    async with request.form(max_files=MAX_FILES, max_fields=MAX_FILES) as form:
-        if any(name != "files" for name in form):
-            raise InvalidInput("the form has other fields than `files`; options belong in the query")
-        uploads = [item for item in form.getlist("files") if isinstance(item, UploadFile)]
-        if len(uploads) != len(form.getlist("files")):
-            raise InvalidInput("`files` must be files with a filename, not text fields")
-        return [(upload.filename or "upload.fli", await upload.read()) for upload in uploads]
 
 
 def file_answer(

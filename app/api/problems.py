@@ -26,6 +26,10 @@ MAX_ERRORS = 20
 MAX_TEXT = 300
 
 
+Where = Sequence[str | int]
+"""Keys and indices that lead to a value: ``("body", "waveforms")``."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One row of the table of problems.
@@ -121,6 +125,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ValidationError, _on_invalid_answer)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_unexpected)
+
+
+def at(error: errors.AppError, where: Where) -> errors.AppError:
+    """The same error with the place that it speaks of, in the form of a problem's ``errors``."""
+    kind = error.kind.replace("-", "_")
+    return type(error)(error.message, details={"errors": [{"loc": list(where), "msg": error.message, "type": kind}]})
 
 
 def from_app_error(error: errors.AppError) -> Response:

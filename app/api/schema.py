@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
+from app.api.negotiation import content_type, is_json
 from app.errors import UnsupportedFormat
 
 REF_TEMPLATE = "#/components/schemas/{model}"
@@ -79,8 +80,7 @@ class JsonBody(Generic[Model]):
             UnsupportedFormat: the content type is not JSON.
             RequestValidationError: the body is not JSON or does not fit the model.
         """
-        content_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-        if content_type != JSON and not content_type.endswith("+json"):
+        if not is_json(content_type(request.headers.get("content-type")) or JSON):
             raise UnsupportedFormat(f"the body must be {JSON}; the Content-Type header says something else")
         return self.parse(await request.body())
 

@@ -14,11 +14,11 @@ from fastapi import APIRouter, Query, Request
 from jaxtyping import Num
 from starlette.responses import Response
 
-from app.api.arrays import at, check_finite
+from app.api.arrays import check_finite
 from app.api.json_arrays import arrays_from_json
-from app.api.negotiation import MEDIA_TYPES, Format, accepted_format
+from app.api.negotiation import MEDIA_TYPES, Format, accepted_format, content_type, is_json
 from app.api.open_inference import HEADER_LENGTH, Asked, inference_answer, is_inference, read_inference
-from app.api.problems import BODY, documented
+from app.api.problems import BODY, at, documented
 from app.api.seams import ModelRegistry, RegistryOf, registry_of
 from app.api.uploads import one_file
 from app.api.waveform_answers import Answer, answer_tensors, written
@@ -153,20 +153,19 @@ def _read(body: bytes, headers: dict[str, str], query: QueryOptions, given: froz
     Raises:
         AppError: what is wrong with it, and where.
     """
-    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    sent = content_type(headers.get("content-type"))
     length = headers.get(HEADER_LENGTH)
-    is_json = content_type == "application/json" or content_type.endswith("+json")
-    if (is_json or length is not None) and given - {"format"}:
+    if (is_json(sent) or length is not None) and given - {"format"}:
         name = min(given - {"format"})
         raise at(
             InvalidInput(f"{name[:40]}: beside JSON, options belong in the body, not in the query"),
             ("query", name[:40]),
         )
-    if length is not None or (is_json and is_inference(body, None)):
+    if length is not None or (is_json(sent) and is_inference(body, None)):
         return _from_tensors(read_inference(body, length, limits.samples), limits)
-    if is_json:
+    if is_json(sent):
         return _from_json(body, limits)
-    if content_type not in ("application/x-npy", "application/octet-stream"):
+    if sent not in ("application/x-npy", "application/octet-stream"):
         raise UnsupportedFormat(
             "the body should be application/json, a .npy as application/x-npy, or a request of the open inference "
             "protocol; the Content-Type header says something else (/waveform/file takes forms)"

@@ -10,8 +10,8 @@ import numpy as np
 from fastapi.exceptions import RequestValidationError
 from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
 
-from app.api.arrays import at
 from app.api.negotiation import Format
+from app.api.problems import at
 from app.api.schema import Input, Output
 from app.errors import InvalidInput
 from app.model_registry.manifest import NAME_PATTERN

@@ -72,7 +72,7 @@ def datasets(file: Any) -> Iterator[tuple[str, Any]]:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 continue
             item = group[name]
-            address = h5py.h5o.get_info(item.id).addr  # pyright: ignore[reportAttributeAccessIssue]  # is there
+            address = h5py.h5o.get_info(item.id).addr  # pyright: ignore[reportAttributeAccessIssue]  # h5py has no types
             if address in seen or len(seen) >= MAX_OBJECTS:
                 continue
             seen.add(address)
