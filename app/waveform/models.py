@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -12,7 +11,7 @@ from jaxtyping import Bool, Float
 from app.errors import InvalidInput, ModelRefused
 from app.model_registry.registry import LoadedModel
 from app.waveform.detector import Detector
-from app.waveform.features import NUMBERS, SAMPLE_US, Features, Pulses, features_from_pulses, find_pulses
+from app.waveform.features import NUMBERS, SAMPLE_US, Features, Pulses, features_from_pulses
 from app.waveform.posterior import Posterior
 
 FAMILY: Final = "waveform/posterior-network"
@@ -101,13 +100,6 @@ def posterior_from_probability(
 def cell_edges_us(largest_us: float, cells: int) -> Float[np.ndarray, "cell+1"]:
     """Edges of equal cells of separation, which hold whole numbers of samples and so end half a sample before one."""
     return np.maximum(np.linspace(0.0, largest_us, cells + 1) - SAMPLE_US / 2.0, 0.0)
-
-
-def in_blocks(waveforms: Float[np.ndarray, "wave sample"]) -> Iterator[tuple[slice, Pulses]]:
-    """Find the pulses of many waveforms, some at a time."""
-    for start in range(0, len(waveforms), BLOCK):
-        rows = slice(start, start + BLOCK)
-        yield rows, find_pulses(waveforms[rows])
 
 
 def waveform_model(loaded: LoadedModel) -> WaveformModel:

@@ -15,7 +15,8 @@ from app.errors import NotFound
 from app.model_registry.loading import load_version
 from app.model_registry.manifest import CARD_FILE, MANIFEST_FILE, ModelDraft
 from app.model_registry.store import ModelStore
-from app.waveform.models import WaveformModel, in_blocks, waveform_model
+from app.waveform.features import find_pulses
+from app.waveform.models import BLOCK, WaveformModel, waveform_model
 from app.waveform.posterior import Posterior
 from training.waveform.draft import INPUTS, MODEL_FILE, RECORD_FILE, draft_from_run, network_of
 from training.waveform.methods import Answer, Labelled, Predictor, Question, answer_from_posterior
@@ -67,9 +68,12 @@ def posterior_methods(model: str, store: Path = DEFAULT_STORE) -> tuple[Posterio
 
 def posterior(model: WaveformModel, question: Question, *, drift: bool) -> Posterior:
     """Ask a model about many waveforms, some at a time as the service does."""
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(question.waveforms), BLOCK)]
     parts = [
-        model.posterior(pulses, question.detector, question.drift_time_us[rows] if drift else None)
-        for rows, pulses in in_blocks(question.waveforms)
+        model.posterior(
+            find_pulses(question.waveforms[rows]), question.detector, question.drift_time_us[rows] if drift else None
+        )
+        for rows in blocks
     ]
     joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ("p_two", "density"))
     p_two, density = joined
