@@ -11,8 +11,6 @@ import anyio
 import anyio.to_thread
 import numpy as np
 from fastapi import APIRouter, Query, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.responses import Response
 
 from app.aggregates.files import read_images, read_mask
@@ -26,8 +24,8 @@ from app.api.arrays import check_finite
 from app.api.json_arrays import arrays_from_json
 from app.api.negotiation import MEDIA_TYPES, Format, accepted_format, content_type, is_json
 from app.api.open_inference import HEADER_LENGTH, Asked, inference_answer, is_inference, read_inference
-from app.api.problems import BODY, at, documented
-from app.api.schema import JSON, JsonBody
+from app.api.problems import BODY, MODEL_KINDS, at, documented
+from app.api.schema import JSON, JsonBody, validated
 from app.api.seams import ModelRegistry, RegistryOf
 from app.api.uploads import form_files
 from app.errors import AppError, InvalidInput, UnsupportedFormat
@@ -43,7 +41,6 @@ FILE_TYPES: Final = (
 )
 """Media types of bodies that are a file; the file's first bytes say what it is."""
 ARRAYS: Final = ("patterns", "mask", "centre_px")
-MODEL_KINDS: Final = ("not-found", "not-acceptable", "model-refused", "model-output-invalid", "model-unavailable")
 
 _VARY: Final = {"Vary": "Accept"}
 _BINARY: Final = {"type": "string", "format": "binary"}
@@ -276,11 +273,7 @@ def _question(arrays: dict[str, np.ndarray], others: dict[str, Any], where: Sequ
         raise at(
             InvalidInput(f"{told}; the arrays are patterns and, if wanted, mask and centre_px"), ("body", "patterns")
         )
-    try:
-        options = AggregatesOptions.model_validate(others)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise RequestValidationError([{**item, "loc": (*where, *item["loc"])} for item in found]) from None
+    options = validated(AggregatesOptions, others, where)
     patterns = arrays["patterns"]
     try:
         check_dtype(patterns.dtype, "patterns")

@@ -11,10 +11,9 @@ from pydantic import ConfigDict, Field, field_validator
 from app.aggregates.measurement import Measurement
 from app.aggregates.setting import Particle
 from app.aggregates.stack import FileOptions
+from app.api.arrays import Base64Array
 from app.api.negotiation import Format
-from app.api.polarization_schema import Ref, UsedModel
-from app.api.schema import Input, Output
-from app.model_registry.manifest import NAME_PATTERN
+from app.api.schema import FORMAT_FIELD, Input, ModelName, Output, Ref, UsedModel, WarningOut
 
 MODEL: Final = "aggregates-count"
 """The model that answers where none is named."""
@@ -65,7 +64,7 @@ class AggregatesOptions(Input):
     mask_marks: Annotated[
         MaskMarks, Field(description="What a mask marks with anything but 0: pixels that are `bad`, or `good` ones.")
     ] = "bad"
-    model: Annotated[str, Field(pattern=NAME_PATTERN, max_length=64, description="Which model answers.")] = MODEL
+    model: ModelName = MODEL
     version: Ref = "stable"
 
     def measurement(self) -> Measurement:
@@ -100,9 +99,7 @@ class AggregatesQuery(AggregatesOptions):
     ] = None
     first: Annotated[int, Field(ge=0, le=2**31, description="Number of the first image to take, from 0.")] = 0
     count: Annotated[int | None, Field(ge=1, le=2**31, description="Most images to take; all when left out.")] = None
-    format: Annotated[
-        Format | None, Field(description="Form of the answer, for clients that cannot set `Accept`; wins over it.")
-    ] = None
+    format: Annotated[Format | None, FORMAT_FIELD] = None
 
     @field_validator("centre_px")
     @classmethod
@@ -119,14 +116,6 @@ class AggregatesQuery(AggregatesOptions):
 
 
 # --- arrays in JSON ---------------------------------------------------------------------------------------------------
-
-
-class Base64Array(Input):
-    """Numbers as base64 in place of nested lists: raw little-endian ones, or an .npy without `dtype` and `shape`."""
-
-    data_base64: str
-    dtype: Annotated[str | None, Field(examples=["uint16"])] = None
-    shape: Annotated[list[int] | None, Field(examples=[[10, 64, 64]])] = None
 
 
 Image = list[list[float]]
@@ -152,13 +141,6 @@ class AggregatesRequest(AggregatesOptions):
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-class AggregateWarning(Output):
-    """Something to know of an answer."""
-
-    code: Annotated[str, Field(description="Stable; docs/aggregates.md lists all.", examples=["centre-estimated"])]
-    message: Annotated[str, Field(description="The same in words.")]
-
-
 class PatternOut(Output):
     """The answer for one pattern."""
 
@@ -176,7 +158,7 @@ class PatternOut(Output):
     measured: Annotated[float, Field(description="Share of the grid that measures.")]
     centre_px: Annotated[list[float], Field(description="Row and column of the beam [pixels of the image].")]
     beam_stop_px: Annotated[float, Field(description="Radius of the beam stop [pixels of the image].")]
-    warnings: list[AggregateWarning]
+    warnings: list[WarningOut]
 
 
 class SettingOut(Output):

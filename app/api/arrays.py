@@ -5,12 +5,14 @@ from __future__ import annotations
 import binascii
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 from jaxtyping import Num
+from pydantic import Field
 
 from app.api.problems import Where, at
+from app.api.schema import Input
 from app.array_files import npy
 from app.array_files.npy import array_from_bytes, array_from_npy
 from app.errors import InvalidInput
@@ -26,6 +28,14 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = MappingProxyType(
 """Types of number that raw bytes may hold, by name; little-endian."""
 
 # --- base64 -----------------------------------------------------------------------------------------------------------
+
+
+class Base64Array(Input):
+    """Numbers as base64 in place of nested lists: raw little-endian ones, or an .npy without `dtype` and `shape`."""
+
+    data_base64: str
+    dtype: Annotated[str | None, Field(examples=["uint16"])] = None
+    shape: Annotated[list[int] | None, Field(examples=[[10, 64, 64]])] = None
 
 
 def array_from_base64(value: Mapping[str, object], max_items: int) -> Num[np.ndarray, "..."]:

@@ -33,7 +33,7 @@ from app.api.indexing_answers import (
 from app.api.indexing_schema import OptionsIn, PeaksAnswer, SolveAnswer
 from app.api.negotiation import accepted
 from app.api.problems import BODY, at, documented
-from app.api.schema import Input
+from app.api.schema import FORMAT_FIELD, Input
 from app.api.seams import JobsOf
 from app.api.uploads import one_file
 from app.errors import AppError
@@ -116,9 +116,7 @@ class PeaksQuery(PatternQuery):
     max_peaks: Annotated[int, Field(ge=1, le=1000, description="Most lines; the most significant are kept.")] = (
         DEFAULTS.max_peaks
     )
-    format: Annotated[
-        PeakFormat | None, Field(description="Form of the answer, for clients that cannot set `Accept`; wins over it.")
-    ] = None
+    format: Annotated[PeakFormat | None, FORMAT_FIELD] = None
 
     def options(self) -> FileOptions:
         """The options as the domain takes them."""
@@ -133,9 +131,7 @@ class SolveFileQuery(PatternQuery, OptionsIn):
     content: Annotated[
         Content, Field(description="`pattern`, `lines`, or `auto`: fewer than 50 rows of numbers are a list of lines.")
     ] = "auto"
-    format: Annotated[
-        Format | None, Field(description="Form of the answer, for clients that cannot set `Accept`; wins over it.")
-    ] = None
+    format: Annotated[Format | None, FORMAT_FIELD] = None
     rows: Annotated[Rows, Field(description="Rows of the CSV: one for each cell, or for each line of each cell.")] = (
         "cells"
     )

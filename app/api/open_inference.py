@@ -15,14 +15,13 @@ from typing import Annotated, Any, Final
 import numpy as np
 import orjson
 import simdjson
-from fastapi.exceptions import RequestValidationError
 from jaxtyping import Num
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.json_arrays import MAX_CAREFUL_VALUES, MAX_OTHER_VALUES, loaded
 from app.api.problems import at
-from app.api.schema import JSON, Input
+from app.api.schema import JSON, Input, validated
 from app.array_files.npy import array_from_bytes, checked_shape
 from app.errors import AppError, InvalidInput, TooLarge, UnsupportedFormat
 
@@ -139,7 +138,8 @@ def read_inference(body: bytes, header_length: str | None, max_items: int) -> As
         TooLarge: more numbers than ``max_items``.
     """
     length = len(body) if header_length is None else _length(header_length, len(body))
-    request = _validated(_values(body) if header_length is None else loaded(body[:length]))
+    values = _values(body) if header_length is None else loaded(body[:length])
+    request = validated(InferenceIn, values, ("body",))
     inputs, left = {}, memoryview(body)[length:]
     for index, tensor in enumerate(request.inputs):
         where = ("body", "inputs", index)
@@ -211,14 +211,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, simdjson.Array):
         return value.as_list()
     return value.as_dict() if isinstance(value, simdjson.Object) else value
-
-
-def _validated(values: Any) -> InferenceIn:
-    try:
-        return InferenceIn.model_validate(values)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from None
 
 
 def _tensor(tensor: TensorIn, left: memoryview, max_items: int) -> tuple[Num[np.ndarray, "..."], memoryview]:

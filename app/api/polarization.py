@@ -24,7 +24,7 @@ from app.api.polarization_schema import (
     PredictAnswer,
     PredictRequest,
 )
-from app.api.problems import BODY, documented
+from app.api.problems import BODY, MODEL_KINDS, documented
 from app.api.schema import JsonBody
 from app.api.seams import ModelRegistry, RegistryOf, registry_of
 from app.api.uploads import form_files
@@ -45,7 +45,6 @@ WORKING_THREADS: Final = 4
 _NAME: Final = NAME_PATTERN.strip("^$")
 NAMES_PATTERN: Final = rf"^{_NAME}(,{_NAME}){{0,63}}$"
 
-MODEL_KINDS: Final = ("not-found", "not-acceptable", "model-refused", "model-output-invalid", "model-unavailable")
 _VARY: Final = {"Vary": "Accept"}
 
 

@@ -12,9 +12,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from app.api.schema import Input, Output
-from app.model_registry.manifest import NAME_PATTERN
-from app.model_registry.store import REF_PATTERN
+from app.api.schema import Input, ModelName, Output, Ref, UsedModel, WarningOut
 
 TEN_YEARS_S: Final = 315_576_000.0
 LABEL_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"
@@ -244,16 +242,6 @@ MODEL_FIELD = Field(
     ),
     examples=["polarization-crystalline"],
 )
-ModelName = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
-Ref = Annotated[
-    str,
-    Field(
-        pattern=REF_PATTERN,
-        max_length=32,
-        description="Version number, or an alias such as `stable` or `latest`.",
-        examples=["stable"],
-    ),
-]
 
 
 class PredictRequest(Input):
@@ -290,23 +278,6 @@ class PredictRequest(Input):
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 Column = list[float]
-
-
-class Warning_(Output):
-    """Something to know of the answer."""
-
-    model_config = ConfigDict(title="PredictionWarning")
-
-    code: Annotated[str, Field(description="Stable; docs/polarization.md lists all.", examples=["after-final"])]
-    message: Annotated[str, Field(description="The same in words.")]
-
-
-class UsedModel(Output):
-    """A model that answered."""
-
-    name: Annotated[str, Field(examples=["polarization-crystalline"])]
-    version: Annotated[int, Field(description="Number of the version that answered.", examples=[1])]
-    alias: Annotated[str | None, Field(description="The alias by which it was asked, if it was.", examples=["stable"])]
 
 
 class AnchorOut(Output):
@@ -352,7 +323,7 @@ class ExperimentOut(Output):
     anchors: Annotated[list[AnchorOut], Field(description="The calibrations that were used.")]
     models: Annotated[list[UsedModel], Field(description="Models and versions that answered.")]
     correction: Correction
-    warnings: list[Warning_]
+    warnings: list[WarningOut]
 
 
 class PredictAnswer(Output):

@@ -243,3 +243,5 @@ def _example(kind: str) -> dict[str, object]:
 
 BODY = ("malformed-body", "too-large", "unsupported-format", "invalid-input")
 """Kinds that every endpoint with a body may answer with: ``documented(*BODY, "not-found")``."""
+MODEL_KINDS = ("not-found", "not-acceptable", "model-refused", "model-output-invalid", "model-unavailable")
+"""Kinds that every endpoint with a model and several forms of the answer may answer with."""

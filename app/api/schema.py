@@ -1,7 +1,8 @@
-"""Bases of the HTTP schemas, and the reading of a JSON body into one."""
+"""Bases and common parts of the HTTP schemas, and the reading of a body into one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Request
@@ -11,6 +12,8 @@ from starlette.responses import Response
 
 from app.api.negotiation import content_type, is_json
 from app.errors import UnsupportedFormat
+from app.model_registry.manifest import NAME_PATTERN
+from app.model_registry.store import REF_PATTERN
 
 REF_TEMPLATE = "#/components/schemas/{model}"
 JSON = "application/json"
@@ -52,6 +55,36 @@ class Problem(BaseModel):
     errors: Annotated[list[FieldError] | None, Field(description="The fields that failed, where the input did.")] = None
 
 
+ModelName = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64, description="Name of the model.")]
+Ref = Annotated[
+    str,
+    Field(
+        pattern=REF_PATTERN,
+        max_length=32,
+        description="Version number, or an alias such as `stable` or `latest`.",
+        examples=["stable"],
+    ),
+]
+FORMAT_FIELD = Field(description="Form of the answer, for clients that cannot set `Accept`; wins over it.")
+
+
+class UsedModel(Output):
+    """A model that answered."""
+
+    name: str
+    version: Annotated[int, Field(description="Number of the version that answered.", examples=[1])]
+    alias: Annotated[str | None, Field(description="The alias by which it was asked, if it was.", examples=["stable"])]
+
+
+class WarningOut(Output):
+    """Something to know of an answer."""
+
+    model_config = ConfigDict(title="Warning")
+
+    code: Annotated[str, Field(description="Stable; the documentation of the endpoint lists all.")]
+    message: Annotated[str, Field(description="The same in words.")]
+
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -88,8 +121,7 @@ class JsonBody(Generic[Model]):
         try:
             return self._model.model_validate_json(body)
         except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False)
-            raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from None
+            raise _placed(error, ("body",)) from None
 
     @property
     def openapi(self) -> dict[str, Any]:
@@ -98,6 +130,26 @@ class JsonBody(Generic[Model]):
         definitions = schema.pop("$defs", {}) | {self._model.__name__: schema}
         reference = {"$ref": REF_TEMPLATE.format(model=self._model.__name__), "$defs": definitions}
         return {"requestBody": {"required": True, "content": {JSON: {"schema": reference, "examples": self._examples}}}}
+
+
+def validated(model: type[Model], values: object, where: Sequence[str]) -> Model:
+    """Check values that were read already.
+
+    Args:
+        where: keys that lead to the values: ``("body", "parameters")``.
+
+    Raises:
+        RequestValidationError: with the places of what is wrong.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _placed(error, where) from None
+
+
+def _placed(error: ValidationError, where: Sequence[str]) -> RequestValidationError:
+    found = error.errors(include_url=False, include_input=False)
+    return RequestValidationError([{**item, "loc": (*where, *item["loc"])} for item in found])
 
 
 def json_answer(answer: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -18,7 +18,8 @@ from app.api.arrays import check_finite
 from app.api.json_arrays import arrays_from_json
 from app.api.negotiation import MEDIA_TYPES, Format, accepted_format, content_type, is_json
 from app.api.open_inference import HEADER_LENGTH, Asked, inference_answer, is_inference, read_inference
-from app.api.problems import BODY, at, documented
+from app.api.problems import BODY, MODEL_KINDS, at, documented
+from app.api.schema import validated
 from app.api.seams import ModelRegistry, RegistryOf, registry_of
 from app.api.uploads import one_file
 from app.api.waveform_answers import Answer, answer_tensors, written
@@ -31,7 +32,6 @@ from app.api.waveform_schema import (
     WaveformAnswer,
     detector_of,
     drift_times,
-    validated,
 )
 from app.array_files.npy import array_from_npy
 from app.errors import AppError, InvalidInput, TooLarge, UnsupportedFormat
@@ -45,7 +45,6 @@ INLINE_BYTES: Final = 256 * 1024
 """Bodies up to here are read in the event loop, in well under a millisecond."""
 WORKING_THREADS: Final = 4
 """For batches, files and pictures; others wait, so that the rest of the service always has threads."""
-MODEL_KINDS: Final = ("not-found", "not-acceptable", "model-refused", "model-output-invalid", "model-unavailable")
 TENSOR: Final = "waveforms"
 DRIFT_TENSOR: Final = "drift_time_us"
 _VARY: Final = {"Vary": "Accept"}
@@ -181,7 +180,7 @@ def _from_json(body: bytes, limits: Limits) -> Question:
         raise at(
             InvalidInput("waveforms is missing: a list of numbers, or a list of such lists"), ("body", "waveforms")
         )
-    options: BodyOptions = validated(BodyOptions, found.others, ("body",))
+    options = validated(BodyOptions, found.others, ("body",))
     waveforms = _checked(found.arrays["waveforms"], ("body", "waveforms"), options.intake(), limits)
     drift = drift_times(options.drift_time_us, len(waveforms))
     ask = Ask(waveforms, detector_of(options), drift, options.prior_two, options.intake(), options.pulses)
@@ -215,7 +214,7 @@ def _from_tensors(asked: Asked, limits: Limits) -> Question:
             InvalidInput(f"inputs: expected {TENSOR!r}, and {DRIFT_TENSOR!r} where drift times are known"),
             ("body", "inputs"),
         )
-    options: TensorOptions = validated(TensorOptions, asked.parameters, ("body", "parameters"))
+    options = validated(TensorOptions, asked.parameters, ("body", "parameters"))
     question = _from_query(asked.inputs[TENSOR], options, limits)
     if DRIFT_TENSOR in asked.inputs:
         drift = _checked_drift(asked.inputs[DRIFT_TENSOR], len(question.ask.waveforms))
@@ -259,7 +258,7 @@ def _checked(
 def _response(question: Question, registry: ModelRegistry, form: Format) -> Response:
     if question.tensors is not None:
         found = answered(question, registry)
-        return inference_answer(found.model, found.version, answer_tensors(found), question.tensors)
+        return inference_answer(found.model, str(found.version), answer_tensors(found), question.tensors)
     return Response(question_answer(question, registry, form), headers=_VARY, media_type=MEDIA_TYPES[form])
 
 
@@ -296,4 +295,4 @@ def answered(question: Question, registry: ModelRegistry) -> Answer:
     loaded = registry.resolve(question.model, question.version)
     found = predict(question.ask, waveform_model(loaded))
     alias = None if question.version.isdigit() else question.version
-    return Answer(question.ask, found, loaded.name, str(loaded.version), alias)
+    return Answer(question.ask, found, loaded.name, loaded.version, alias)

@@ -28,7 +28,7 @@ class Answer:
     ask: Ask
     answered: Answered
     model: str
-    version: str
+    version: int
     alias: str | None
     shown: tuple[int, ...] | None = None
 

@@ -7,15 +7,13 @@ from dataclasses import replace
 from typing import Annotated, Any, Final
 
 import numpy as np
-from fastapi.exceptions import RequestValidationError
-from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 
+from app.api.arrays import Base64Array
 from app.api.negotiation import Format
 from app.api.problems import at
-from app.api.schema import Input, Output
+from app.api.schema import FORMAT_FIELD, Input, ModelName, Output, Ref, UsedModel, WarningOut
 from app.errors import InvalidInput
-from app.model_registry.manifest import NAME_PATTERN
-from app.model_registry.store import REF_PATTERN
 from app.waveform.detector import DETECTORS, Detector
 from app.waveform.features import SAMPLES
 from app.waveform.intake import SAMPLE_NS, Intake, Length, Polarity
@@ -70,10 +68,8 @@ class OptionsIn(Input):
     sample_period_ns: Annotated[float, Field(ge=0.1, le=1000, description="Time between two samples [ns].")] = SAMPLE_NS
     polarity: Annotated[Polarity, Field(description="Of the pulse; `auto` turns over what is negative.")] = "auto"
     pulses: Annotated[bool, Field(description="Tell time, area and width of the one or two pulses too.")] = False
-    model: Annotated[str, Field(pattern=NAME_PATTERN, description="Name of the model.")] = MODEL
-    version: Annotated[
-        str, Field(pattern=REF_PATTERN, max_length=32, description="Version number, or an alias such as `stable`.")
-    ] = "stable"
+    model: ModelName = MODEL
+    version: Ref = "stable"
 
     def intake(self) -> Intake:
         """How to take the waveforms in."""
@@ -103,11 +99,8 @@ class WaveformRequest(BodyOptions):
     """Waveforms with options."""
 
     waveforms: Annotated[
-        list[list[float]] | list[float] | dict[str, Any],
-        Field(
-            description="One waveform or a list of them, all of one length; or an object with `data_base64`, `dtype` "
-            "and `shape` (raw little-endian numbers), or with `data_base64` alone (a .npy file)."
-        ),
+        list[list[float]] | list[float] | Base64Array,
+        Field(description="One waveform or a list of them, all of one length."),
     ]
 
 
@@ -126,9 +119,7 @@ class QueryOptions(OptionsIn, DetectorFields):
             description=f"Waveforms in the picture, counted from 0: up to {MAX_SHOWN}, with commas between.",
         ),
     ] = [0]  # noqa: RUF012
-    format: Annotated[
-        Format | None, Field(description="Form of the answer, for clients that cannot set `Accept`; wins over it.")
-    ] = None
+    format: Annotated[Format | None, FORMAT_FIELD] = None
 
     @field_validator("show", mode="before")
     @classmethod
@@ -157,19 +148,6 @@ class TensorOptions(QueryOptions):
 
 def _parts(item: object) -> list[object]:
     return list(item.split(",")) if isinstance(item, str) else [item]
-
-
-def validated(model: type[BodyOptions] | type[TensorOptions], values: Mapping[str, Any], where: tuple[str, ...]) -> Any:
-    """Check options that were read already.
-
-    Raises:
-        RequestValidationError: with the places of what is wrong.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise RequestValidationError([{**item, "loc": (*where, *item["loc"])} for item in found]) from None
 
 
 def detector_of(options: BodyOptions | QueryOptions) -> Detector:
@@ -224,13 +202,6 @@ def drift_times(value: float | list[float | None] | None, n: int) -> np.ndarray 
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-class WarningOut(Output):
-    """Something that the user must know of an answer."""
-
-    code: str
-    message: str
-
-
 class PulseOut(Output):
     """One pulse of a waveform."""
 
@@ -268,14 +239,6 @@ class WaveformOut(Output):
     warnings: list[WarningOut]
 
 
-class ModelOut(Output):
-    """The model that answered."""
-
-    name: str
-    version: str
-    alias: Annotated[str | None, Field(description="The alias that was asked for; null for a number.")]
-
-
 class DetectorOut(Output):
     """The settings that were used."""
 
@@ -290,7 +253,7 @@ class DetectorOut(Output):
 class WaveformAnswer(Output):
     """Answers, in the order of the waveforms."""
 
-    model: ModelOut
+    model: UsedModel
     detector: DetectorOut
     prior_two: float
     waveforms: list[WaveformOut]

@@ -210,7 +210,7 @@ def test_some_waveforms_are_drawn_as_small_multiples(client: TestClient) -> None
 
 def test_the_model_that_was_named_answers(client: TestClient) -> None:
     found = client.post("/waveform?model=waveform-other&version=3", content=npy(WAVEFORMS), headers=NPY).json()
-    assert found["model"] == {"name": "waveform-other", "version": "3", "alias": None}
+    assert found["model"] == {"name": "waveform-other", "version": 3, "alias": None}
 
 
 @pytest.mark.parametrize("published", [False, True])
