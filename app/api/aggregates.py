@@ -21,13 +21,13 @@ from app.aggregates.stack import FileLimits, ImageStack, check_dtype, check_shap
 from app.api.aggregates_answers import Solved, written
 from app.api.aggregates_schema import EXAMPLES, AggregatesAnswer, AggregatesOptions, AggregatesQuery, AggregatesRequest
 from app.api.arrays import check_finite
-from app.api.json_arrays import arrays_from_json
-from app.api.negotiation import MEDIA_TYPES, Format, accepted_format, content_type, is_json
+from app.api.json_arrays import arrays_from_json, refuse_query
+from app.api.negotiation import BINARY, MEDIA_TYPES, VARY, Format, accepted_format, answered_as, content_type, is_json
 from app.api.open_inference import HEADER_LENGTH, Asked, inference_answer, is_inference, read_inference
 from app.api.problems import BODY, MODEL_KINDS, at, documented
 from app.api.schema import JSON, JsonBody, validated
 from app.api.seams import ModelRegistry, RegistryOf
-from app.api.uploads import form_files
+from app.api.uploads import form_body, form_files
 from app.errors import AppError, InvalidInput, UnsupportedFormat
 
 WORKING_THREADS: Final = 4
@@ -42,37 +42,15 @@ FILE_TYPES: Final = (
 """Media types of bodies that are a file; the file's first bytes say what it is."""
 ARRAYS: Final = ("patterns", "mask", "centre_px")
 
-_VARY: Final = {"Vary": "Accept"}
-_BINARY: Final = {"type": "string", "format": "binary"}
-_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "The answers, in the form that `Accept` asks for.",
-        "content": {
-            "text/csv": {"schema": {"type": "string"}},
-            "image/png": {"schema": _BINARY},
-            "image/svg+xml": {"schema": {"type": "string"}},
-        },
-    }
-}
-_FILE_BODIES: Final = {name: {"schema": _BINARY} for name in FILE_TYPES}
-_UPLOAD: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {**_BINARY, "description": "The patterns: .npy, .npz, TIFF, PNG, HDF5 or CXI."},
-                        "mask": {**_BINARY, "description": "A mask in one of the same formats."},
-                    },
-                }
-            },
-            **_FILE_BODIES,
-        },
-    }
-}
+_ANSWERS: Final = answered_as("The answers, in the form that `Accept` asks for.")
+_FILE_BODIES: Final = {name: {"schema": dict(BINARY)} for name in FILE_TYPES}
+_UPLOAD: Final = form_body(
+    {
+        "file": {**BINARY, "description": "The patterns: .npy, .npz, TIFF, PNG, HDF5 or CXI."},
+        "mask": {**BINARY, "description": "A mask in one of the same formats."},
+    },
+    FILE_TYPES,
+)
 
 
 @dataclass(frozen=True)
@@ -181,7 +159,7 @@ def file_response(
         AppError: as `solved_file` and `written`.
     """
     answer = written(solved_file(content, mask, query, registry, limits.file), form)
-    return Response(answer, headers=_VARY, media_type=MEDIA_TYPES[form])
+    return Response(answer, headers=VARY, media_type=MEDIA_TYPES[form])
 
 
 def solved_file(
@@ -219,21 +197,14 @@ def _marked(measures: np.ndarray | None, options: AggregatesOptions) -> np.ndarr
 def _answer_json(
     body: bytes, header: str | None, query: AggregatesQuery, registry: ModelRegistry, form: Format, limits: Limits
 ) -> Response:
-    _check_query(query)
+    refuse_query(query.model_fields_set)
     if is_inference(body, header):
         asked = read_inference(body, header, limits.file.values)
         return _inferred(asked, registry, limits)
     read = arrays_from_json(body, ARRAYS, limits.file.values)
     question = _question(read.arrays, read.others, ("body",), limits)
     answer = _in_body(partial(_written, question, registry, form))
-    return Response(answer, headers=_VARY, media_type=MEDIA_TYPES[form])
-
-
-def _check_query(query: AggregatesQuery) -> None:
-    """With a JSON body the options stand in it: one in the query would be passed over in silence."""
-    extra = sorted(query.model_fields_set - {"format"})
-    if extra:
-        raise at(InvalidInput(f"{extra[0]}: with a JSON body, options belong in the body"), ("query", extra[0]))
+    return Response(answer, headers=VARY, media_type=MEDIA_TYPES[form])
 
 
 def _written(question: Question, registry: ModelRegistry, form: Format) -> bytes:

@@ -24,7 +24,7 @@ from app.api.indexing_schema import (
     SolveRequest,
 )
 from app.api.jobs import Job, answer_or_accept
-from app.api.negotiation import accepted
+from app.api.negotiation import VARY, accepted
 from app.api.problems import BODY, documented
 from app.api.schema import JsonBody
 from app.api.seams import JobsOf
@@ -42,7 +42,6 @@ WORKING_THREADS: Final = 2
 """For files and pictures; others wait, so that the rest of the service always has threads."""
 
 JOB_KINDS: Final = ("not-acceptable", "conflict", "too-many-requests", "job-lost", "job-timed-out", "jobs-unavailable")
-_VARY: Final = {"Vary": "Accept"}
 _ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
     202: {
         "model": Job,
@@ -128,7 +127,7 @@ def create_router(limits: Limits) -> APIRouter:
             return result
         writing = partial(written, result, form, question.peaks, rows=rows)
         content = result if form == "json" else await anyio.to_thread.run_sync(writing, limiter=threads)
-        return Response(content, headers=_VARY, media_type=MEDIA_TYPES[form])
+        return Response(content, headers=VARY, media_type=MEDIA_TYPES[form])
 
     @router.post(
         "/solve/batch",

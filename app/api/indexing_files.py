@@ -31,11 +31,11 @@ from app.api.indexing_answers import (
     written,
 )
 from app.api.indexing_schema import OptionsIn, PeaksAnswer, SolveAnswer
-from app.api.negotiation import accepted
+from app.api.negotiation import BINARY, VARY, accepted, answered_as
 from app.api.problems import BODY, at, documented
 from app.api.schema import FORMAT_FIELD, Input
 from app.api.seams import JobsOf
-from app.api.uploads import one_file
+from app.api.uploads import form_body, one_file
 from app.errors import AppError
 from app.indexing import job
 from app.indexing.patterns.pattern import Axis
@@ -45,34 +45,8 @@ from app.indexing.upload import Content, FileOptions, Upload, question_from_uplo
 
 DEFAULTS: Final = PeakOptions()
 
-_FILE: Final = {"type": "string", "format": "binary"}
-_UPLOAD: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {**_FILE, "description": "A measured pattern, or a list of lines."}},
-                }
-            },
-            "application/octet-stream": {"schema": _FILE},
-        },
-    }
-}
-
-
-_PEAK_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "The lines, in the form that `Accept` asks for.",
-        "content": {
-            "text/csv": {"schema": {"type": "string"}},
-            "image/png": {"schema": _FILE},
-            "image/svg+xml": {"schema": {"type": "string"}},
-        },
-    }
-}
+_UPLOAD: Final = form_body({"file": {**BINARY, "description": "A measured pattern, or a list of lines."}})
+_PEAK_ANSWERS: Final = answered_as("The lines, in the form that `Accept` asks for.")
 
 
 class PatternQuery(Input):
@@ -175,7 +149,7 @@ def create_router(limits: Limits) -> APIRouter:
         except AppError as error:
             raise _of_file(error) from None
         content = await anyio.to_thread.run_sync(partial(peaks_written, found, form), limiter=threads)
-        return Response(content, headers={"Vary": "Accept"}, media_type=PEAK_MEDIA_TYPES[form])
+        return Response(content, headers=VARY, media_type=PEAK_MEDIA_TYPES[form])
 
     @router.post(
         "/solve/file",
@@ -202,7 +176,7 @@ def create_router(limits: Limits) -> APIRouter:
             return result
         writing = partial(written, result, form, question.peaks, upload.search, rows=query.rows)
         content = result if form == "json" else await anyio.to_thread.run_sync(writing, limiter=threads)
-        return Response(content, headers={"Vary": "Accept"}, media_type=MEDIA_TYPES[form])
+        return Response(content, headers=VARY, media_type=MEDIA_TYPES[form])
 
     return router
 

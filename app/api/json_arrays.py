@@ -70,6 +70,21 @@ def arrays_from_json(body: bytes, names: Collection[str], max_items: int) -> Jso
         return _careful(body, frozenset(names), max_items)
 
 
+def refuse_query(given: Collection[str]) -> None:
+    """Refuse options in the query beside a JSON body, which holds them itself: they would be passed over in silence.
+
+    Args:
+        given: names of the options in the query; `format` may be there.
+
+    Raises:
+        InvalidInput: with the place of the first one.
+    """
+    extra = sorted(set(given) - {"format"})
+    if extra:
+        name = extra[0][:40]
+        raise at(InvalidInput(f"{name}: beside JSON, options belong in the body, not in the query"), ("query", name))
+
+
 # --- the quick way ----------------------------------------------------------------------------------------------------
 
 

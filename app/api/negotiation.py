@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from app.errors import NotAcceptable
 
@@ -17,6 +17,20 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = MappingProxyType(
 """In order of preference where the caller has none."""
 
 MAX_LENGTH: Final = 1000
+
+
+VARY: Final = {"Vary": "Accept"}
+"""Header of every answer whose form depends on `Accept`."""
+BINARY: Final[Mapping[str, Any]] = MappingProxyType({"type": "string", "format": "binary"})
+"""OpenAPI schema of bytes."""
+
+
+def answered_as(description: str, csv_example: str | None = None) -> dict[int | str, dict[str, Any]]:
+    """The ``responses=`` of a route that answers with JSON, which its model describes, or as CSV, PNG or SVG."""
+    text: dict[str, Any] = {"schema": {"type": "string"}}
+    table = text if csv_example is None else text | {"example": csv_example}
+    content = {"text/csv": table, "image/png": {"schema": dict(BINARY)}, "image/svg+xml": text}
+    return {200: {"description": description, "content": content}}
 
 
 def content_type(header: str | None) -> str:

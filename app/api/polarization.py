@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from app.api.negotiation import MEDIA_TYPES, Format, accepted_format
+from app.api.negotiation import BINARY, MEDIA_TYPES, VARY, Format, accepted_format, answered_as
 from app.api.polarization_answers import json_bytes, survey_json, written
 from app.api.polarization_cases import cases_from_experiments
 from app.api.polarization_models import Choice, solved
@@ -27,7 +27,7 @@ from app.api.polarization_schema import (
 from app.api.problems import BODY, MODEL_KINDS, documented
 from app.api.schema import JsonBody
 from app.api.seams import ModelRegistry, RegistryOf, registry_of
-from app.api.uploads import form_files
+from app.api.uploads import form_body, form_files
 from app.errors import InvalidInput, TooLarge
 from app.model_registry.manifest import NAME_PATTERN
 from app.model_registry.store import REF_PATTERN
@@ -44,8 +44,6 @@ WORKING_THREADS: Final = 4
 
 _NAME: Final = NAME_PATTERN.strip("^$")
 NAMES_PATTERN: Final = rf"^{_NAME}(,{_NAME}){{0,63}}$"
-
-_VARY: Final = {"Vary": "Accept"}
 
 
 @dataclass(frozen=True)
@@ -108,41 +106,20 @@ class FileOptions:
         return Choice(names[0] if names and len(names) == 1 else names, self.version)
 
 
-_FORMATS: Final[dict[str, Any]] = {
-    "text/csv": {
-        "schema": {"type": "string"},
-        "example": "GridTime,Time,PredictedPolarizationD3,ErrPredictedPolarizationD3\n"
-        "0.0,2025-06-06T15:48:00,0.848,0.0021\n",
-    },
-    "image/png": {"schema": {"type": "string", "format": "binary"}},
-    "image/svg+xml": {"schema": {"type": "string"}},
-}
-_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The answers, in the form that `Accept` asks for.", "content": _FORMATS}
-}
-_FILE: Final = {"type": "string", "format": "binary"}
-_UPLOAD: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {
-                        "files": {
-                            "type": "array",
-                            "items": _FILE,
-                            "maxItems": MAX_FILES,
-                            "description": "A `.fli`, a zip of a `processed` folder, or D3's two text files.",
-                        }
-                    },
-                }
-            },
-            "application/octet-stream": {"schema": _FILE},
-        },
+_ANSWERS: Final = answered_as(
+    "The answers, in the form that `Accept` asks for.",
+    "GridTime,Time,PredictedPolarizationD3,ErrPredictedPolarizationD3\n0.0,2025-06-06T15:48:00,0.848,0.0021\n",
+)
+_UPLOAD: Final = form_body(
+    {
+        "files": {
+            "type": "array",
+            "items": dict(BINARY),
+            "maxItems": MAX_FILES,
+            "description": "A `.fli`, a zip of a `processed` folder, or D3's two text files.",
+        }
     }
-}
+)
 _BODY: Final = JsonBody(PredictRequest, examples=EXAMPLES)
 
 
@@ -170,7 +147,7 @@ def create_router(limits: Limits) -> APIRouter:
         cases = _cases(asked, limits)
         work = partial(_answer, cases, registry, Choice(asked.model, asked.version), form)
         content = work() if _is_small(cases, form) else await anyio.to_thread.run_sync(work, limiter=threads)
-        return Response(content, headers=_VARY, media_type=MEDIA_TYPES[form])
+        return Response(content, headers=VARY, media_type=MEDIA_TYPES[form])
 
     @router.post(
         "/predict/file",
@@ -192,7 +169,7 @@ def create_router(limits: Limits) -> APIRouter:
         files = (await form_files(request, options.filename, field="files", most=MAX_FILES))["files"]
         work = partial(file_answer, files, registry, options, form, limits)
         content = await anyio.to_thread.run_sync(work, limiter=threads)
-        return Response(content, headers=_VARY, media_type=MEDIA_TYPES[form])
+        return Response(content, headers=VARY, media_type=MEDIA_TYPES[form])
 
     return router
 

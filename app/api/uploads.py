@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
-from app.api.negotiation import content_type, is_json
+from app.api.negotiation import BINARY, content_type, is_json
 from app.api.problems import at
 from app.errors import InvalidInput, UnsupportedFormat
 
 FIELD = "file"
 File = tuple[str, bytes]
 """Name and content."""
+
+
+def form_body(
+    fields: Mapping[str, Mapping[str, Any]], media_types: Sequence[str] = ("application/octet-stream",)
+) -> dict[str, Any]:
+    """The ``openapi_extra=`` of a route that takes a form, whose first field must be there, or a file as the body.
+
+    Args:
+        fields: OpenAPI schemas of the form's fields.
+        media_types: of the body as a file.
+    """
+    properties = {name: dict(schema) for name, schema in fields.items()}
+    form = {"type": "object", "required": list(properties)[:1], "properties": properties}
+    content = {"multipart/form-data": {"schema": form}, **{name: {"schema": dict(BINARY)} for name in media_types}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 async def one_file(request: Request, filename: str) -> File:

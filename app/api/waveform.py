@@ -15,8 +15,8 @@ from jaxtyping import Num
 from starlette.responses import Response
 
 from app.api.arrays import check_finite
-from app.api.json_arrays import arrays_from_json
-from app.api.negotiation import MEDIA_TYPES, Format, accepted_format, content_type, is_json
+from app.api.json_arrays import arrays_from_json, refuse_query
+from app.api.negotiation import MEDIA_TYPES, VARY, Format, accepted_format, content_type, is_json
 from app.api.open_inference import HEADER_LENGTH, Asked, inference_answer, is_inference, read_inference
 from app.api.problems import BODY, MODEL_KINDS, at, documented
 from app.api.schema import validated
@@ -47,7 +47,6 @@ WORKING_THREADS: Final = 4
 """For batches, files and pictures; others wait, so that the rest of the service always has threads."""
 TENSOR: Final = "waveforms"
 DRIFT_TENSOR: Final = "drift_time_us"
-_VARY: Final = {"Vary": "Accept"}
 _AXES: Final = ("waveform", "sample")
 
 
@@ -154,12 +153,8 @@ def _read(body: bytes, headers: dict[str, str], query: QueryOptions, given: froz
     """
     sent = content_type(headers.get("content-type"))
     length = headers.get(HEADER_LENGTH)
-    if (is_json(sent) or length is not None) and given - {"format"}:
-        name = min(given - {"format"})
-        raise at(
-            InvalidInput(f"{name[:40]}: beside JSON, options belong in the body, not in the query"),
-            ("query", name[:40]),
-        )
+    if is_json(sent) or length is not None:
+        refuse_query(given)
     if length is not None or (is_json(sent) and is_inference(body, None)):
         return _from_tensors(read_inference(body, length, limits.samples), limits)
     if is_json(sent):
@@ -259,7 +254,7 @@ def _response(question: Question, registry: ModelRegistry, form: Format) -> Resp
     if question.tensors is not None:
         found = answered(question, registry)
         return inference_answer(found.model, str(found.version), answer_tensors(found), question.tensors)
-    return Response(question_answer(question, registry, form), headers=_VARY, media_type=MEDIA_TYPES[form])
+    return Response(question_answer(question, registry, form), headers=VARY, media_type=MEDIA_TYPES[form])
 
 
 def question_answer(question: Question, registry: ModelRegistry, form: Format) -> bytes:

@@ -7,13 +7,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from app.api.negotiation import BINARY, answered_as
 from app.api.open_inference import HEADER_LENGTH, InferenceIn
 from app.api.schema import JSON, REF_TEMPLATE
+from app.api.uploads import form_body
 from app.api.waveform_schema import WaveformRequest
 from app.waveform.detector import DETECTORS
 from app.waveform.pulses import pulse_shape
 
-_FILE: Final = {"type": "string", "format": "binary"}
+_FILE: Final = {"schema": dict(BINARY)}
 
 
 def example_waveform(separation_us: float, samples: int = 5000, period_ns: float = 10.0) -> np.ndarray:
@@ -68,38 +70,14 @@ WAVEFORM_BODY: Final[dict[str, Any]] = {
         "required": True,
         "content": {
             JSON: {"schema": _reference(WaveformRequest, InferenceIn), "examples": _examples()},
-            "application/x-npy": {"schema": _FILE},
-            "application/octet-stream": {"schema": _FILE},
+            "application/x-npy": _FILE,
+            "application/octet-stream": _FILE,
         },
     },
 }
-FILE_BODY: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {**_FILE, "description": "A `.npy`, an `.npz` or an HDF5 file."}},
-                }
-            },
-            "application/octet-stream": {"schema": _FILE},
-        },
-    }
-}
-
-ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "The answers, in the form that `Accept` asks for; of an open-inference request, in its form.",
-        "content": {
-            "text/csv": {
-                "schema": {"type": "string"},
-                "example": "waveform,number_of_s2,p_two,separation_us,sigma_us\n0,2,0.998,3.02,0.11\n",
-            },
-            "image/png": {"schema": _FILE},
-            "image/svg+xml": {"schema": {"type": "string"}},
-            "application/octet-stream": {"schema": _FILE},
-        },
-    }
-}
+FILE_BODY: Final = form_body({"file": {**BINARY, "description": "A `.npy`, an `.npz` or an HDF5 file."}})
+ANSWERS: Final = answered_as(
+    "The answers, in the form that `Accept` asks for; of an open-inference request, in its form.",
+    "waveform,number_of_s2,p_two,separation_us,sigma_us\n0,2,0.998,3.02,0.11\n",
+)
+ANSWERS[200]["content"]["application/octet-stream"] = _FILE
