@@ -215,7 +215,7 @@ def documented(*kinds: str) -> dict[int | str, dict[str, Any]]:
         KeyError: for a kind that is not in `KINDS`.
     """
     by_status: dict[int | str, dict[str, Any]] = {}
-    for kind in sorted({*kinds, "internal-error"}, key=lambda kind: KINDS[kind].status):
+    for kind in sorted({*kinds, "internal-error"}, key=lambda kind: (KINDS[kind].status, kind)):
         row = KINDS[kind]
         content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
         response = {"description": row.title, "content": {MEDIA_TYPE: content}}

@@ -154,6 +154,14 @@ def test_every_documented_answer_is_a_problem(client: TestClient) -> None:
                 assert str(example["value"]["status"]) == status
 
 
+def test_the_document_is_the_same_at_every_start() -> None:
+    """The order of a set of texts differs from process to process."""
+    for answer in documented(*KINDS).values():
+        (media,) = answer["content"].values()
+        assert list(media["examples"]) == sorted(media["examples"])
+        assert answer["description"] == KINDS[min(media["examples"])].title
+
+
 def test_a_kind_that_does_not_exist_cannot_be_documented() -> None:
     with pytest.raises(KeyError):
         documented("no-such-kind")
