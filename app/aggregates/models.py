@@ -266,7 +266,7 @@ def _wrong_mask(setting: Setting, radius_px: float) -> str:
 
 
 def _wrong_object(setting: Setting, radius_px: float) -> str:
-    return f"the pattern does not look like one of an aggregate of {setting.particle}s"
+    return f"the pattern does not look like one of an aggregate of equal {setting.particle}s"
 
 
 _UNLIKE: Final[Mapping[Verdict, Callable[[Setting, float], str]]] = MappingProxyType(

@@ -116,7 +116,7 @@ def test_a_higher_temperature_makes_less_sure_and_changes_no_count() -> None:
         (heads(verdict="particle"), Setting(5.0), "look like those of spheres"),
         (heads(verdict="particle"), Setting(5.0, particle="sphere"), "look like those of discs"),
         (heads(verdict="mask"), Setting(5.0, 3.0), "the beam stop is larger than 3.0 px, or gaps"),
-        (heads(verdict="object"), Setting(), "does not look like one of an aggregate of discs"),
+        (heads(verdict="object"), Setting(), "does not look like one of an aggregate of equal discs"),
         (heads(4, sure=1.0), Setting(), "the most probable number, 4, has a probability of 0.40"),
         (heads(), Setting(9.0, 0.0), "radius of 9 px is outside the 3 to 7 px"),
         (heads(), Setting(7.0, 12.0), "hides too much"),

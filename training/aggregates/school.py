@@ -50,6 +50,7 @@ class SchoolArgs:
         beam_stop_px: range of the beam stop's radius [detector pixels].
         uneven: share of blocks whose particles differ in size, by up to `size_spread`.
         size_spread: largest standard deviation of the radii, as a share of their mean.
+        equal_within: spread above which particles are not taken for equal any more: the verdict is `object`.
         gaps: share of blocks with gaps and bad pixels.
         jitter: share of blocks whose beam moves, with a standard deviation up to 1 px.
         untold: share, of the blocks with a moving beam or with gaps, in which that is not declared. The network bears
@@ -70,6 +71,7 @@ class SchoolArgs:
     beam_stop_px: tuple[float, float] = (2.0, 8.0)
     uneven: float = 0.1
     size_spread: float = 0.08
+    equal_within: float = 0.08
     gaps: float = 0.15
     jitter: float = 0.15
     untold: float = 0.0
@@ -124,6 +126,8 @@ def lesson(args: SchoolArgs, seed: int, index: int) -> Lesson:
     if usual:
         settings = [replace(each, radius_px=USUAL_RADIUS_PX) for each in settings]
     verdict, mask, centre_px = _told(args, verdict, patterns, simulation.detector, rng)
+    if verdict == "fits" and simulation.size_spread > args.equal_within:
+        verdict = "object"
     seen = features(patterns.counts, mask, centre_px, settings)
     log_ratio = np.log(patterns.radius_px / [each.radius_px for each in settings])
     return Lesson(
