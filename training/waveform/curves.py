@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from training.waveform.args import DataArgs
+from training.waveform.draft import record_of
 from training.waveform.evaluate import Plan, Result, evaluate
 from training.waveform.methods import Method
 from training.waveform.posterior_network import PosteriorArgs
@@ -15,8 +16,8 @@ from training.waveform.sets import TestArgs
 
 SIZES: Final = (500, 1000, 2000, 4000, 8000, 16_000)
 NETWORK_SIZES: Final = (1000, 4000, 16_000)
-LONGEST: Final = 60
-"""Epochs of the posterior network at most."""
+LONGER: Final = (1, 3)
+"""How many times the usual number of epochs the posterior network is trained on small sets; the better one counts."""
 POSTERIOR_SIZES: Final = (8_000, 32_000, 128_000)
 
 Curve = Mapping[int, float]
@@ -51,24 +52,30 @@ def learning_curve(method: Method, args: CurveArgs, folder: Path) -> Curve:
 def posterior_curves(sizes: Sequence[int], args: CurveArgs, runs: Path) -> dict[str, Curve]:
     """Train the posterior network on sets of many detectors of each size, and give both of its methods' curves."""
     from training.waveform.posterior_method import posterior_methods
-    from training.waveform.posterior_network import RECORD_FILE, train
 
     found: dict[str, dict[int, float]] = {}
     for size in sizes:
-        run = runs / f"posterior-{size}"
-        if not (run / RECORD_FILE).is_file():
-            train(_as_long(replace(PosteriorArgs(), events=size)), run)
-        methods = posterior_methods(str(run))
+        methods = posterior_methods(str(_trained(size, runs)))
         plan = Plan(methods, DataArgs(args.setting, size, args.seed), [args.questions], runs / "evaluate")
         for result in evaluate(plan, progress=False):
             found.setdefault(result.method, {})[size] = _mse(result)
     return dict(found)
 
 
-def _as_long(args: PosteriorArgs) -> PosteriorArgs:
-    """Take so many epochs that a small set gets about as many steps as the largest, within reason."""
-    longer = round(args.epochs * max(POSTERIOR_SIZES) / args.events)
-    return replace(args, epochs=min(max(args.epochs, longer), LONGEST))
+def _trained(size: int, runs: Path) -> Path:
+    """Train for each number of epochs, unless that was done, and give the run of the least validation loss."""
+    from training.waveform.posterior_network import RECORD_FILE, train
+
+    usual = PosteriorArgs(events=size)
+    longer = LONGER if size < max(POSTERIOR_SIZES) else LONGER[:1]
+    folders = []
+    for factor in longer:
+        args = replace(usual, epochs=usual.epochs * factor)
+        folder = runs / f"posterior-{size}-epochs{args.epochs}"
+        if not (folder / RECORD_FILE).is_file():
+            train(args, folder)
+        folders.append(folder)
+    return min(folders, key=lambda folder: record_of(folder)["history"]["val_loss"][-1])
 
 
 def _mse(result: Result) -> float:
