@@ -238,6 +238,7 @@ def curves_command(
     sizes: Annotated[list[int] | None, typer.Option(help="events in training; default 500 to 16,000")] = None,
     network_sizes: Annotated[list[int] | None, typer.Option(help="the same for networks on samples")] = None,
     posterior_sizes: Annotated[list[int] | None, typer.Option(help="the same for the posterior network")] = None,
+    run: Annotated[Path | None, typer.Option(help="a trained posterior network whose point is added")] = None,
     picture: Annotated[Path, typer.Option(help="where the picture goes")] = Path(
         "docs/images/waveform-learning-curve.svg"
     ),
@@ -260,7 +261,8 @@ def curves_command(
         on_samples = hasattr(method, "args")
         chosen = (network_sizes or NETWORK_SIZES) if on_samples else (sizes or SIZES)
         points[method.name] = learning_curve(method, CurveArgs(sizes=chosen), runs / "evaluate")
-    points |= posterior_curves(posterior_sizes or POSTERIOR_SIZES, CurveArgs(), runs)
+    trained = () if run is None else (run,)
+    points |= or_exit(lambda: posterior_curves(posterior_sizes or POSTERIOR_SIZES, CurveArgs(), runs, trained))
     save(learning_curves(points), picture)
     typer.echo(curve_table(points))
     typer.echo(str(picture))

@@ -49,13 +49,24 @@ def learning_curve(method: Method, args: CurveArgs, folder: Path) -> Curve:
     return found
 
 
-def posterior_curves(sizes: Sequence[int], args: CurveArgs, runs: Path) -> dict[str, Curve]:
-    """Train the posterior network on sets of many detectors of each size, and give both of its methods' curves."""
+def posterior_curves(
+    sizes: Sequence[int], args: CurveArgs, runs: Path, trained: Sequence[Path] = ()
+) -> dict[str, Curve]:
+    """Train the posterior network on sets of many detectors of each size, and give both of its methods' curves.
+
+    Args:
+        sizes: numbers of events, with one scatter or two.
+        args: what is asked.
+        runs: folder of runs and results.
+        trained: folders of runs that are there already, whose points are added.
+    """
     from training.waveform.posterior_method import posterior_methods
 
     found: dict[str, dict[int, float]] = {}
-    for size in sizes:
-        methods = posterior_methods(str(_trained(size, runs)))
+    folders = {size: _trained(size, runs) for size in sizes}
+    folders |= {int(record_of(folder)["args"]["events"]): folder for folder in trained}
+    for size, folder in folders.items():
+        methods = posterior_methods(str(folder))
         plan = Plan(methods, DataArgs(args.setting, size, args.seed), [args.questions], runs / "evaluate")
         for result in evaluate(plan, progress=False):
             found.setdefault(result.method, {})[size] = _mse(result)
