@@ -23,9 +23,16 @@ from app.api.aggregates_schema import EXAMPLES, AggregatesAnswer, AggregatesOpti
 from app.api.arrays import check_finite
 from app.api.json_arrays import arrays_from_json, refuse_query
 from app.api.negotiation import BINARY, MEDIA_TYPES, VARY, Format, accepted_format, answered_as, content_type, is_json
-from app.api.open_inference import HEADER_LENGTH, Asked, inference_answer, is_inference, read_inference
+from app.api.open_inference import (
+    HEADER_LENGTH,
+    Asked,
+    body_or_inference,
+    inference_answer,
+    is_inference,
+    read_inference,
+)
 from app.api.problems import BODY, MODEL_KINDS, at, documented
-from app.api.schema import JSON, JsonBody, validated
+from app.api.schema import JSON, validated
 from app.api.seams import ModelRegistry, RegistryOf
 from app.api.uploads import form_body, form_files
 from app.errors import AppError, InvalidInput, UnsupportedFormat
@@ -43,7 +50,7 @@ FILE_TYPES: Final = (
 ARRAYS: Final = ("patterns", "mask", "centre_px")
 
 _ANSWERS: Final = answered_as("The answers, in the form that `Accept` asks for.")
-_FILE_BODIES: Final = {name: {"schema": dict(BINARY)} for name in FILE_TYPES}
+_BODY: Final = body_or_inference(AggregatesRequest, EXAMPLES, FILE_TYPES)
 _UPLOAD: Final = form_body(
     {
         "file": {**BINARY, "description": "The patterns: .npy, .npz, TIFF, PNG, HDF5 or CXI."},
@@ -88,8 +95,6 @@ def create_router(limits: Limits) -> APIRouter:
     """Make the router; the limits come from the settings, which only the application reads."""
     router = APIRouter(tags=["aggregates"])
     threads = anyio.CapacityLimiter(WORKING_THREADS)
-    json_body = JsonBody(AggregatesRequest, examples=EXAMPLES).openapi
-    json_body["requestBody"]["content"] |= _FILE_BODIES
     answers = {**_ANSWERS, **documented(*BODY, *MODEL_KINDS)}
 
     @router.post(
@@ -97,7 +102,7 @@ def create_router(limits: Limits) -> APIRouter:
         summary="Count the particles of aggregates",
         response_model=AggregatesAnswer,
         responses=answers,
-        openapi_extra=json_body,
+        openapi_extra=_BODY,
         max_body_size=limits.upload_bytes,
     )
     async def count_particles(
@@ -115,7 +120,7 @@ def create_router(limits: Limits) -> APIRouter:
         if is_json(sent) or HEADER_LENGTH in request.headers:
             work = partial(_answer_json, body, request.headers.get(HEADER_LENGTH), query, registry, form, limits)
         elif sent in FILE_TYPES or sent.startswith("image/"):
-            work = partial(file_response, body, None, query, registry, form, limits)
+            work = partial(_answer_file, body, None, query, registry, form, limits)
         else:
             raise UnsupportedFormat(f"the body must be {JSON} or one of {', '.join(FILE_TYPES)}")
         return await anyio.to_thread.run_sync(work, limiter=threads)
@@ -136,7 +141,7 @@ def create_router(limits: Limits) -> APIRouter:
         files = await form_files(request, "upload", beside=["mask"])
         content = files["file"][0][1]
         mask = files["mask"][0][1] if "mask" in files else None
-        work = partial(file_response, content, mask, query, registry, form, limits)
+        work = partial(_answer_file, content, mask, query, registry, form, limits)
         return await anyio.to_thread.run_sync(work, limiter=threads)
 
     return router
@@ -145,21 +150,11 @@ def create_router(limits: Limits) -> APIRouter:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def file_response(
-    content: bytes,
-    mask: bytes | None,
-    query: AggregatesQuery,
-    registry: ModelRegistry,
-    form: Format,
-    limits: Limits,
+def _answer_file(
+    content: bytes, mask: bytes | None, query: AggregatesQuery, registry: ModelRegistry, form: Format, limits: Limits
 ) -> Response:
-    """Answer for a file and a mask.
-
-    Raises:
-        AppError: as `solved_file` and `written`.
-    """
-    answer = written(solved_file(content, mask, query, registry, limits.file), form)
-    return Response(answer, headers=VARY, media_type=MEDIA_TYPES[form])
+    found = solved_file(content, mask, query, registry, limits.file)
+    return Response(written(found, form), headers=VARY, media_type=MEDIA_TYPES[form])
 
 
 def solved_file(
@@ -173,10 +168,7 @@ def solved_file(
     stack = _of_file("file", read_images, content, query.file_options(), limits)
     seen = stack.mask if mask is None else _of_file("mask", read_mask, mask)
     stack = replace(stack, mask=_marked(seen, query))
-    try:
-        return solved(Question(stack, query.centre(), query), registry)
-    except AppError as error:
-        raise _placed(error, "query") from None
+    return solved(Question(stack, query.centre(), query), registry, "query")
 
 
 def _of_file(name: str, reader: Any, *arguments: Any) -> Any:
@@ -203,17 +195,12 @@ def _answer_json(
         return _inferred(asked, registry, limits)
     read = arrays_from_json(body, ARRAYS, limits.file.values)
     question = _question(read.arrays, read.others, ("body",), limits)
-    answer = _in_body(partial(_written, question, registry, form))
-    return Response(answer, headers=VARY, media_type=MEDIA_TYPES[form])
-
-
-def _written(question: Question, registry: ModelRegistry, form: Format) -> bytes:
-    return written(solved(question, registry), form)
+    return Response(written(solved(question, registry, "body"), form), headers=VARY, media_type=MEDIA_TYPES[form])
 
 
 def _inferred(asked: Asked, registry: ModelRegistry, limits: Limits) -> Response:
     question = _question(asked.inputs, asked.parameters, ("body", "parameters"), limits)
-    found = _in_body(partial(solved, question, registry))
+    found = solved(question, registry, "body")
     answers = found.answers
     outputs = {
         "probability": np.array([answer.probability for answer in answers], np.float64),
@@ -222,13 +209,6 @@ def _inferred(asked: Asked, registry: ModelRegistry, limits: Limits) -> Response
         "unlike": np.array([answer.unlike for answer in answers], np.float64),
     }
     return inference_answer(found.model[0], str(found.model[1]), outputs, asked)
-
-
-def _in_body(work: Any) -> Any:
-    try:
-        return work()
-    except AppError as error:
-        raise _placed(error, "body") from None
 
 
 def _question(arrays: dict[str, np.ndarray], others: dict[str, Any], where: Sequence[str], limits: Limits) -> Question:
@@ -265,8 +245,11 @@ _ALL: Final = AggregatesQuery().file_options()
 # --- the answer -------------------------------------------------------------------------------------------------------
 
 
-def solved(question: Question, registry: ModelRegistry) -> Solved:
+def solved(question: Question, registry: ModelRegistry, where: str) -> Solved:
     """Prepare the images, ask the model, and keep both together.
+
+    Args:
+        where: what holds the options, for errors: `body` or `query`.
 
     Raises:
         InvalidInput: see `prepare`; the model is of another job.
@@ -275,13 +258,11 @@ def solved(question: Question, registry: ModelRegistry) -> Solved:
     """
     options, stack = question.options, question.stack
     model = aggregate_model(registry.resolve(options.model, options.version))
-    prepared = prepare(stack.images, stack.mask, question.centre_px, options.measurement())
+    try:
+        prepared = prepare(stack.images, stack.mask, question.centre_px, options.measurement())
+    except AppError as error:
+        field = error.details.get("field")
+        raise (at(error, (where, str(field))) if field else error) from None
     alias = None if options.version.isdigit() else options.version
     used = model.loaded
     return Solved(prepared, predict(prepared, model), stack.first, stack.source, (used.name, used.version, alias))
-
-
-def _placed(error: AppError, where: str) -> AppError:
-    """The same error, with its field as the place of what is wrong."""
-    field = error.details.get("field")
-    return at(error, (where, str(field))) if field else error

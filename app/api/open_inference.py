@@ -16,12 +16,13 @@ import numpy as np
 import orjson
 import simdjson
 from jaxtyping import Num
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.json_arrays import MAX_CAREFUL_VALUES, MAX_OTHER_VALUES, loaded
+from app.api.negotiation import BINARY
 from app.api.problems import at
-from app.api.schema import JSON, Input, validated
+from app.api.schema import JSON, REF_TEMPLATE, Input, validated
 from app.array_files.npy import array_from_bytes, checked_shape
 from app.errors import AppError, InvalidInput, TooLarge, UnsupportedFormat
 
@@ -311,3 +312,33 @@ def inference_answer(name: str, version: str, outputs: Mapping[str, Num[np.ndarr
 
 def _storable(array: Num[np.ndarray, "..."]) -> Num[np.ndarray, "..."]:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
+# --- documentation ----------------------------------------------------------------------------------------------------
+
+
+def body_or_inference(
+    model: type[BaseModel], examples: Mapping[str, Any], media_types: Sequence[str]
+) -> dict[str, Any]:
+    """The ``openapi_extra=`` of a route that takes a model or a request of this protocol as JSON, or a file.
+
+    `app.api.docs` moves ``$defs`` into the components.
+
+    Args:
+        examples: of the JSON.
+        media_types: of the body as a file.
+    """
+    definitions: dict[str, Any] = {}
+    for one in (model, InferenceIn):
+        schema = one.model_json_schema(ref_template=REF_TEMPLATE)
+        definitions |= schema.pop("$defs", {}) | {one.__name__: schema}
+    references = [{"$ref": REF_TEMPLATE.format(model=one.__name__)} for one in (model, InferenceIn)]
+    header = {
+        "name": "-".join(part.capitalize() for part in HEADER_LENGTH.split("-")),
+        "in": "header",
+        "schema": {"type": "integer", "minimum": 1},
+        "description": "Bytes of the JSON before the tensors, of a binary open-inference request.",
+    }
+    json = {"schema": {"anyOf": references, "$defs": definitions}, "examples": dict(examples)}
+    files = {name: {"schema": dict(BINARY)} for name in media_types}
+    return {"parameters": [header], "requestBody": {"required": True, "content": {JSON: json, **files}}}

@@ -8,8 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from app.api.negotiation import BINARY, answered_as
-from app.api.open_inference import HEADER_LENGTH, InferenceIn
-from app.api.schema import JSON, REF_TEMPLATE
+from app.api.open_inference import body_or_inference
 from app.api.uploads import form_body
 from app.api.waveform_schema import WaveformRequest
 from app.waveform.detector import DETECTORS
@@ -47,34 +46,9 @@ def _examples() -> dict[str, Any]:
     }
 
 
-def _reference(*models: Any) -> dict[str, Any]:
-    """Schema of a body that is one of several models; `app.api.docs` moves ``$defs`` into the components."""
-    definitions: dict[str, Any] = {}
-    for model in models:
-        schema = model.model_json_schema(ref_template=REF_TEMPLATE)
-        definitions |= schema.pop("$defs", {}) | {model.__name__: schema}
-    references = [{"$ref": REF_TEMPLATE.format(model=model.__name__)} for model in models]
-    return {**(references[0] if len(references) == 1 else {"anyOf": references}), "$defs": definitions}
-
-
-WAVEFORM_BODY: Final[dict[str, Any]] = {
-    "parameters": [
-        {
-            "name": "-".join(part.capitalize() for part in HEADER_LENGTH.split("-")),
-            "in": "header",
-            "schema": {"type": "integer", "minimum": 1},
-            "description": "Bytes of the JSON before the tensors, of a binary open-inference request.",
-        }
-    ],
-    "requestBody": {
-        "required": True,
-        "content": {
-            JSON: {"schema": _reference(WaveformRequest, InferenceIn), "examples": _examples()},
-            "application/x-npy": _FILE,
-            "application/octet-stream": _FILE,
-        },
-    },
-}
+WAVEFORM_BODY: Final = body_or_inference(
+    WaveformRequest, _examples(), ("application/x-npy", "application/octet-stream")
+)
 FILE_BODY: Final = form_body({"file": {**BINARY, "description": "A `.npy`, an `.npz` or an HDF5 file."}})
 ANSWERS: Final = answered_as(
     "The answers, in the form that `Accept` asks for; of an open-inference request, in its form.",
