@@ -156,6 +156,20 @@ def test_a_mask_of_another_size_is_refused() -> None:
     assert from_hdf5(hdf5_of({CXI: STACK, "/entry_1/data_1/mask": small})).mask is None
 
 
+@pytest.mark.parametrize("name", ["npz", "HDF5"])
+def test_there_is_one_mask_for_all_images_or_one_for_each(name: str) -> None:
+    def read(mask: np.ndarray) -> ImageStack:
+        if name == "npz":
+            return read_images(npz(data=STACK, mask=mask), FileOptions(first=1))
+        return from_hdf5(hdf5_of({CXI: STACK, "/entry_1/data_1/mask": mask}), FileOptions(first=1))
+
+    for mask in (ONE > 2, (ONE > 2)[None]):
+        assert np.array_equal(read(mask).mask, ONE <= 2)  # type: ignore[arg-type]
+    assert np.array_equal(read(STACK > 2).mask, STACK[1:] <= 2)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="2 masks for 3 images"):
+        read(STACK[:2] > 2)
+
+
 def test_a_file_that_is_a_mask() -> None:
     assert np.array_equal(read_mask(npy(ONE > 2)), (ONE <= 2)[None])
 
@@ -203,6 +217,7 @@ REFUSED: dict[str, tuple[bytes, type[AppError], str]] = {
     "npy, no image": (npy(STACK[:0]), InvalidInput, "no image"),
     "npy, tiny": (npy(STACK[:, :2]), InvalidInput, "at least 8 x 8"),
     "npy, cut off": (npy(STACK)[:-1], InvalidInput, "cut off"),
+    "npy, too long": (npy(STACK) + b"x", InvalidInput, "too small"),
     "npy, huge": (
         _npy_of(f"{{'descr': '<f8', 'fortran_order': False, 'shape': {HUGE}}}"),
         TooLarge,
