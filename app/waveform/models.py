@@ -11,15 +11,15 @@ from jaxtyping import Bool, Float
 from app.errors import InvalidInput, ModelRefused
 from app.model_registry.registry import LoadedModel
 from app.waveform.detector import Detector
-from app.waveform.features import NUMBERS, SAMPLE_US, Features, Pulses, features_from_pulses
+from app.waveform.features import NUMBERS, SAMPLE_US, SETTINGS, Features, Pulses, features_from_pulses
 from app.waveform.posterior import Posterior
 
 FAMILY: Final = "waveform/posterior-network"
 BLOCK: Final = 128
 """Waveforms worked on at a time: their samples stay in the processor's cache."""
-_DRIFT: Final = ("drift_known", "diffusion_us", "excess_us2")
-_JUDGED: Final = np.array([name not in _DRIFT for name in NUMBERS])
-"""Features whose range is checked; what follows from the drift time is within its range or follows from others."""
+JUDGED: Final = ("rms_us", "moment_3", "moment_4", "log10_photons", "log10_noise_share", *SETTINGS)
+"""Features whose range is checked: form and size of the pulse, and the detector; the others follow from these."""
+_JUDGED: Final = np.array([name in JUDGED for name in NUMBERS])
 
 
 class WaveformModel(Protocol):

@@ -27,6 +27,8 @@ SEPARATION_MAX_US: Final = 8.0
 CELLS: Final = 320
 """Of 25 ns: the shortest drifts tell a separation to 20 ns, and no cell may be much wider than that."""
 REFERENCE: Final = "reference"
+RARE: Final = 1e-3
+"""Share of the training set at either end of a feature that its range leaves out; beyond it the range's end is seen."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class PosteriorRecord:
     """What a training run leaves beside the weights.
 
     Attributes:
-        lowest, highest: range of each feature in training, `NUMBERS` in order.
+        lowest, highest: range of each feature in training, `NUMBERS` in order; see `RARE`.
         history: metric -> value after each epoch.
     """
 
@@ -156,8 +158,16 @@ def _kept_rows(args: PosteriorArgs, file: Path) -> Rows:
     return rows
 
 
+def _usable(rows: Rows) -> Rows:
+    """Leave out what holds no pulse: the service asks nothing of it."""
+    found = rows.shape.any(axis=1)
+    return Rows(rows.shape[found], rows.numbers[found], rows.d_us[found])
+
+
 def _ranges(numbers: Float[np.ndarray, "row feature"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return tuple(map(float, numbers.min(axis=0))), tuple(map(float, numbers.max(axis=0)))
+    """Range of each feature but for one row in a thousand at either end: noise can throw a moment anywhere."""
+    lowest, highest = np.quantile(numbers, [RARE, 1.0 - RARE], axis=0)
+    return tuple(map(float, lowest)), tuple(map(float, highest))
 
 
 def train(args: PosteriorArgs, folder: Path) -> tuple[Any, PosteriorRecord]:
@@ -168,15 +178,17 @@ def train(args: PosteriorArgs, folder: Path) -> tuple[Any, PosteriorRecord]:
     import keras
 
     folder.mkdir(parents=True, exist_ok=True)
-    rows = _kept_rows(args, folder / DATA_FILE)
+    rows = _usable(_kept_rows(args, folder / DATA_FILE))
+    lowest, highest = _ranges(rows.numbers)
+    numbers = np.clip(rows.numbers, lowest, highest).astype(np.float32)
     keras.utils.set_random_seed(args.seed)
-    network = build(args, rows.numbers)
+    network = build(args, numbers)
     cell = rows.cell
     held = len(cell) // 20
     steps = -(-(len(cell) - held) // args.batch_size) * args.epochs
     rate: Any = keras.optimizers.schedules.CosineDecay(args.learning_rate, steps, alpha=0.005)
     network.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=[])
-    inputs = {"shape": rows.shape, "numbers": rows.numbers}
+    inputs = {"shape": rows.shape, "numbers": numbers}
     weight = np.where(cell == 0, args.two_share / (1.0 - args.two_share), 1.0).astype(np.float32)
     history = network.fit(
         {name: value[held:] for name, value in inputs.items()},
@@ -188,7 +200,6 @@ def train(args: PosteriorArgs, folder: Path) -> tuple[Any, PosteriorRecord]:
         callbacks=[keras.callbacks.BackupAndRestore(folder / "backup")],
         verbose=2,
     ).history
-    lowest, highest = _ranges(rows.numbers)
     record = PosteriorRecord(args, lowest, highest, {k: [float(x) for x in v] for k, v in history.items()})
     network.save(folder / MODEL_FILE)
     (folder / RECORD_FILE).write_text(json.dumps(asdict(record), indent=1))
