@@ -31,7 +31,9 @@ class Rules:
     Attributes:
         temperature: by which the count's logits are divided (Guo et al., ICML 2017).
         least_probability: of the most probable count; below it nothing is said.
-        most_unlike: largest probability that the pattern does not fit what is declared.
+        most_unlike: largest probability that radius, particle or object are not what is declared.
+        most_dark: largest probability that pixels are dark which are declared to measure. It has a limit of its own:
+            a gap where the pattern is dark anyway cannot be ruled out, and does no harm.
         radius_px: range trained on [object pixels].
         stop: range trained on of the beam stop's q r [cycles].
     """
@@ -39,6 +41,7 @@ class Rules:
     temperature: float
     least_probability: float
     most_unlike: float
+    most_dark: float
     radius_px: tuple[float, float]
     stop: tuple[float, float]
 
@@ -93,13 +96,16 @@ def rules_to_json(rules: Rules) -> dict[str, object]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(rules).items()}
 
 
+_NUMBERS: Final = ("temperature", "least_probability", "most_unlike", "most_dark")
+
+
 def rules_from_json(record: Mapping[str, object]) -> Rules:
     """Read `Rules` from a manifest's parameters.
 
     Raises:
         KeyError, TypeError, ValueError: a value is missing or not of its kind.
     """
-    numbers = {name: _number(record[name]) for name in ("temperature", "least_probability", "most_unlike")}
+    numbers = {name: _number(record[name]) for name in _NUMBERS}
     if not numbers["temperature"] > 0.0:
         raise ValueError("the temperature must be positive")
     return Rules(**numbers, radius_px=_range(record["radius_px"]), stop=_range(record["stop"]))
@@ -198,6 +204,11 @@ def verdict_probability(heads: Float[np.ndarray, "image head"]) -> Float[np.ndar
     return softmax(heads[:, len(COUNTS) : len(COUNTS) + len(VERDICTS)])
 
 
+def unlike_probability(verdicts: Float[np.ndarray, "*image verdict"]) -> Float[np.ndarray, "*image"]:
+    """Probability that radius, particle or object are not what is declared."""
+    return 1.0 - verdicts[..., VERDICTS.index("fits")] - verdicts[..., VERDICTS.index("mask")]
+
+
 def classification(heads: Float[np.ndarray, "image head"], settings: Sequence[Setting], rules: Rules) -> Classification:
     """Turn the network's mean answers into probabilities and abstentions."""
     probability = count_probability(heads, rules.temperature)
@@ -220,8 +231,11 @@ def _reasons(
 ) -> tuple[str, ...]:
     """Why nothing should be concluded; empty where something may."""
     found = list(_outside(setting, rules))
-    if 1.0 - verdicts[0] > rules.most_unlike:
-        found.append(_UNLIKE[VERDICTS[1 + int(verdicts[1:].argmax())]](setting, radius_px))
+    if unlike_probability(verdicts) > rules.most_unlike:
+        worst = max(_UNLIKE, key=lambda each: verdicts[VERDICTS.index(each)])
+        found.append(_UNLIKE[worst](setting, radius_px))
+    if verdicts[VERDICTS.index("mask")] > rules.most_dark:
+        found.append(_dark(setting))
     best = int(probability.argmax())
     if probability[best] < rules.least_probability:
         found.append(
@@ -258,7 +272,7 @@ def _wrong_particle(setting: Setting, radius_px: float) -> str:
     return f"the rings do not fit {setting.particle}s of {setting.radius_px:.2f} px; they look like those of {other}"
 
 
-def _wrong_mask(setting: Setting, radius_px: float) -> str:
+def _dark(setting: Setting) -> str:
     return (
         f"pixels that should measure are dark: the beam stop is larger than {setting.beam_stop_px:.1f} px, or gaps are "
         "not in the mask"
@@ -270,7 +284,7 @@ def _wrong_object(setting: Setting, radius_px: float) -> str:
 
 
 _UNLIKE: Final[Mapping[Verdict, Callable[[Setting, float], str]]] = MappingProxyType(
-    {"radius": _wrong_radius, "particle": _wrong_particle, "mask": _wrong_mask, "object": _wrong_object}
+    {"radius": _wrong_radius, "particle": _wrong_particle, "object": _wrong_object}
 )
 
 _FAMILIES: Final[Mapping[str, Callable[[LoadedModel], AggregateModel]]] = MappingProxyType(

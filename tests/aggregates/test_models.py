@@ -25,7 +25,9 @@ from app.errors import InvalidInput, ModelRefused
 from app.model_registry.loading import LoadedModel
 from app.model_registry.manifest import ModelDraft, manifest_from_draft
 
-RULES = Rules(temperature=1.0, least_probability=0.7, most_unlike=0.5, radius_px=(3.0, 7.0), stop=(0.0, 0.45))
+RULES = Rules(
+    temperature=1.0, least_probability=0.7, most_unlike=0.5, most_dark=0.5, radius_px=(3.0, 7.0), stop=(0.0, 0.45)
+)
 SURE = 9.0
 
 Network = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]

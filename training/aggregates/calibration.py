@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from app.aggregates.models import Rules, count_probability, verdict_probability
-from app.aggregates.setting import TRANSFORM_PX
+from app.aggregates.models import Rules, count_probability, unlike_probability, verdict_probability
+from app.aggregates.setting import TRANSFORM_PX, VERDICTS
 from training.aggregates.lessons import LessonSet
 from training.aggregates.school import SchoolArgs
 
@@ -25,13 +25,15 @@ class CalibrationArgs:
     Attributes:
         accuracy: among the answers of each stratum: kind of particle, and fifth of the photons.
         refused: share of patterns that fit their declaration and may be taken for unlike it.
-        most_unlike_least: the limit on the probability of being unlike is never set below this.
+        refused_dark: the same for those that may be taken for badly masked.
+        least_limit: neither limit is set below this.
         temperature_share: share of the patterns that the temperature is set on; the rest sets the thresholds.
     """
 
     accuracy: float = 0.965
-    refused: float = 0.015
-    most_unlike_least: float = 0.05
+    refused: float = 0.035
+    refused_dark: float = 0.01
+    least_limit: float = 0.02
     temperature_share: float = 0.5
 
 
@@ -50,10 +52,14 @@ def calibrate(
     first = np.arange(len(lessons)) < args.temperature_share * len(lessons)
     number = lessons.facts["number"].astype(int) - 1
     temperature = best_temperature(heads[fits & first], number[fits & first])
-    unlike = 1.0 - verdict_probability(heads)[:, 0]
-    most_unlike = max(float(np.quantile(unlike[fits & ~first], 1.0 - args.refused)), args.most_unlike_least)
+    verdicts = verdict_probability(heads)
+    unlike, dark = unlike_probability(verdicts), verdicts[:, VERDICTS.index("mask")]
+    most_unlike, most_dark = (
+        max(float(np.quantile(each[fits & ~first], 1.0 - share)), args.least_limit)
+        for each, share in ((unlike, args.refused), (dark, args.refused_dark))
+    )
     probability = count_probability(heads, temperature)
-    asked = fits & ~first & (unlike <= most_unlike)
+    asked = fits & ~first & (unlike <= most_unlike) & (dark <= most_dark)
     right = probability.argmax(axis=1) == number
     sure = probability.max(axis=1)
     needed = [least_probability(sure[s], right[s], args.accuracy) for s in _strata(lessons, asked)]
@@ -62,6 +68,7 @@ def calibrate(
         temperature=temperature,
         least_probability=max(needed, default=float(THRESHOLDS[0])),
         most_unlike=most_unlike,
+        most_dark=most_dark,
         radius_px=school.radius_px,
         stop=(0.0, float(stop[fits].max())),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.aggregates.models import HEADS, count_probability
+from app.aggregates.models import HEADS, count_probability, unlike_probability, verdict_probability
 from app.aggregates.setting import COUNTS
 from training.aggregates.calibration import CalibrationArgs, best_temperature, calibrate, least_probability
 from training.aggregates.lessons import ROWS_OF_FACTS, LessonSet
@@ -46,11 +46,11 @@ def test_answers_above_the_threshold_are_as_accurate_as_asked() -> None:
 
 
 def test_rules_refuse_as_many_as_agreed_and_keep_the_accuracy_on_unseen_patterns() -> None:
-    rng, args = np.random.default_rng(2), CalibrationArgs(refused=0.02, most_unlike_least=0.0)
+    rng, args = np.random.default_rng(2), CalibrationArgs(refused=0.02, least_limit=0.0)
     heads, number = drawn(20_000, 1.0, rng)
     rules = calibrate(heads, lessons(number, rng), SchoolArgs(), args)
     unseen, truth = drawn(20_000, 1.0, rng)
-    unlike = 1 - np.exp(unseen[:, 5]) / np.exp(unseen[:, 5:-1]).sum(axis=1)
+    unlike = unlike_probability(verdict_probability(unseen))
     assert (unlike > rules.most_unlike).mean() == pytest.approx(0.02, abs=0.008)
     probability = count_probability(unseen, rules.temperature)
     answered = probability.max(axis=1) >= rules.least_probability
