@@ -28,7 +28,6 @@ SMALLEST_SHARE: Final = 2e-3
 """What is smaller than this share of the highest coarse bin is not the pulse: single electrons, afterpulses."""
 SHAPE_BINS: Final = 128
 BIN_SAMPLES: Final = 20
-MOMENT_ORDERS: Final = (3, 4, 5, 6)
 WIDTHS: Final = ((0.5, 0.25), (0.5, 0.1), (0.5, 0.03), (0.5, 0.01), (0.75, 0.5), (0.9, 0.5), (0.97, 0.5), (0.99, 0.5))
 """Pairs of quantiles of the pulse's area whose distance in time is a feature."""
 _LEVELS: Final = tuple(sorted({level for pair in WIDTHS for level in pair}))
@@ -74,7 +73,8 @@ class Features:
 
     Attributes:
         shape: share of the area in bins of 0.2 us around the centroid, times the number of bins.
-        numbers: moments, widths, size and settings; the columns are `NUMBERS`.
+        numbers: widths, size and settings; the columns are `NUMBERS`. No moments beyond the second: the network takes
+            what it needs of them from the shape, and noise of another kind than in training throws them about.
     """
 
     shape: Float[np.ndarray, "wave bin"]
@@ -84,7 +84,6 @@ class Features:
 NUMBERS: Final = (
     "rms_us",
     "log_rms",
-    *(f"moment_{order}" for order in MOMENT_ORDERS),
     *(f"width_{high:g}_{low:g}_us" for high, low in WIDTHS),
     "log10_photons",
     "log10_noise_share",
@@ -247,15 +246,9 @@ def _shape_numbers(
 ) -> Float[np.ndarray, "wave feature"]:
     variance = np.maximum((share * time_us**2).sum(axis=1), SAMPLE_US**2)
     rms = np.sqrt(variance)
-    scaled = time_us / rms[:, None]
-    moments = []
-    power = share * scaled**2
-    for _ in MOMENT_ORDERS:
-        power = power * scaled
-        moments.append(power.sum(axis=1))
     quantile = _quantiles(share, time_us)
     widths = [quantile[high] - quantile[low] for high, low in WIDTHS]
-    return np.stack([rms, np.log(rms), *moments, *widths], axis=1)
+    return np.stack([rms, np.log(rms), *widths], axis=1)
 
 
 def _quantiles(

@@ -17,8 +17,8 @@ from app.waveform.posterior import Posterior
 FAMILY: Final = "waveform/posterior-network"
 BLOCK: Final = 128
 """Waveforms worked on at a time: their samples stay in the processor's cache."""
-JUDGED: Final = ("rms_us", "moment_3", "moment_4", "log10_photons", "log10_noise_share", *SETTINGS)
-"""Features whose range is checked: form and size of the pulse, and the detector; the others follow from these."""
+JUDGED: Final = ("rms_us", "log10_photons", "log10_noise_share", *SETTINGS)
+"""Features whose range is checked: width and size of the pulse, and the detector; the others follow from these."""
 _JUDGED: Final = np.array([name in JUDGED for name in NUMBERS])
 
 
