@@ -114,7 +114,12 @@ def test_a_higher_temperature_makes_less_sure_and_changes_no_count() -> None:
 @pytest.mark.parametrize(
     ("row", "setting", "reason"),
     [
-        (heads(verdict="radius", ratio=0.9), Setting(5.0), "radius of 5.00 px; they fit about 4.50 px"),
+        (
+            heads(verdict="radius", ratio=0.9),
+            Setting(5.0),
+            "radius of 5.00 px; they fit a smaller one, about 4.5 px or less",
+        ),
+        (heads(verdict="radius", ratio=1.2), Setting(5.0), "they fit a larger one, about 6.0 px or more"),
         (heads(verdict="particle"), Setting(5.0), "look like those of spheres"),
         (heads(verdict="particle"), Setting(5.0, particle="sphere"), "look like those of discs"),
         (heads(verdict="mask"), Setting(5.0, 3.0), "the beam stop is larger than 3.0 px, or gaps"),
