@@ -50,7 +50,7 @@ def test_the_first_example_finds_its_two_pulses(client: TestClient, monkeypatch:
     (line,) = printed(EXAMPLES[0], client, monkeypatch)
     number, separation, _ = line.split(" ", 2)
     assert number == "2"
-    assert float(separation) == pytest.approx(4.0, abs=0.5)
+    assert float(separation) == pytest.approx(2.7, abs=0.4)
 
 
 @pytest.mark.parametrize(("example", "expected"), [(1, ["100"]), (2, ["['p_two', 'd_us']"])])
