@@ -68,4 +68,4 @@ DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType(
         "xenonnt": Detector(1.335, 44.5, 0.60, 17.5, 10.0, 1113.0),
     }
 )
-"""Named settings. The shipped model is trained on `reference`, where methods are compared, and on a range around all."""
+"""Named settings. The shipped model learned from `reference`, where methods are compared, and a range around all."""
