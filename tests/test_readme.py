@@ -20,7 +20,7 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (REPOSITORY / "README.md").read_text("utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("example", range(2))
+@pytest.mark.parametrize("example", range(4))
 def test_an_example_prints_what_is_shown(example: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
     settings = Settings(model_store=REPOSITORY / "model_store", job_workers=1, jobs_database=database)
