@@ -318,7 +318,7 @@ def test_options_in_the_query_beside_json_are_not_passed_over(client: TestClient
 def test_a_model_of_the_store_is_asked_as_its_family_says(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = np.zeros(HEADS, np.float32)
     heads[2] = heads[len(COUNTS)] = 9.0  # three particles, and the pattern fits
-    rules = Rules(1.0, 0.5, 0.5, (4.0, 6.0), (0.0, 0.3))
+    rules = Rules(1.0, 0.5, 0.5, 0.5, (4.0, 6.0), (0.0, 0.3))
     draft = ModelDraft(
         name="aggregates-count",
         family=NETWORK_FAMILY,

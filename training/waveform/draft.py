@@ -33,12 +33,17 @@ def record_of(folder: Path) -> dict[str, Any]:
     """Read the record of a run.
 
     Raises:
-        InvalidInput: the folder holds no finished run.
+        InvalidInput: the folder holds no finished run, or one of other features.
     """
     file = folder / RECORD_FILE
     if not file.is_file():
         raise InvalidInput(f"no finished training run: {RECORD_FILE} is missing; run `train-posterior` to its end")
-    return json.loads(file.read_text("utf-8"))
+    record = json.loads(file.read_text("utf-8"))
+    if len(record["lowest"]) != len(NUMBERS):
+        raise InvalidInput(
+            f"the run learned from {len(record['lowest'])} numbers, and features are {len(NUMBERS)} by now: train again"
+        )
+    return record
 
 
 def network_of(folder: Path) -> Path:
