@@ -26,6 +26,7 @@ from app.api import (
     waveform,
 )
 from app.api.edge import Edge
+from app.api.fast_path import FastPath, FastRoute
 from app.api.seams import ModelRegistry
 from app.jobs.engine import EngineOptions
 from app.jobs.job import JobRecord
@@ -62,10 +63,10 @@ _log = structlog.stdlib.get_logger("app.main")
 
 
 class Service(FastAPI):
-    """FastAPI with our edge around everything and our schemas in its OpenAPI."""
+    """FastAPI with our edge and the fast path around it and our schemas in its OpenAPI."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Edge(super().build_middleware_stack(), self.state.metrics)
+        return Edge(FastPath(self.state.fast_routes, super().build_middleware_stack()), self.state.metrics)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -96,6 +97,7 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
     app.state.metrics = Metrics()
     app.state.registry = registry or open_registry(settings)
     app.state.jobs = jobs or open_jobs(settings, app.state.metrics)
+    app.state.fast_routes = _fast_routes(settings, app.state.registry)
     problems.install(app)
     docs.mount_static(app)
     # Routes are tried in order: the busiest first.
@@ -110,6 +112,11 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
     for router in (*made, *ROUTERS):
         app.include_router(router)
     return app
+
+
+def _fast_routes(settings: Settings, registry: ModelRegistry) -> list[FastRoute]:
+    """What is answered in front of FastAPI, by the same functions as behind it."""
+    return []
 
 
 def _polarization_limits(settings: Settings) -> polarization.Limits:

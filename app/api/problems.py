@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,11 +120,20 @@ def problem(
 
 def install(app: FastAPI) -> None:
     """Turn every exception that leaves an endpoint of ``app`` into a problem."""
-    app.add_exception_handler(errors.AppError, _on_app_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(ValidationError, _on_invalid_answer)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_unexpected)
+    for kind, answer in (*_ANSWERS.items(), (Exception, _of_unexpected)):
+        app.add_exception_handler(kind, _handler(answer))
+
+
+def from_exception(error: Exception) -> Response:
+    """Answer as the handlers that `install` gives to FastAPI.
+
+    Raises:
+        Exception: the same one, where it is none that a caller may be told about; the edge logs it and answers.
+    """
+    for kind in type(error).__mro__:
+        if (answer := _ANSWERS.get(kind)) is not None:
+            return answer(error)
+    raise error
 
 
 def at(error: errors.AppError, where: Where) -> errors.AppError:
@@ -138,36 +147,48 @@ def from_app_error(error: errors.AppError) -> Response:
     return problem(error.kind, error.message, members=error.details)
 
 
-async def _on_app_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, errors.AppError)  # noqa: S101 - narrows Starlette's handler signature
+def _of_app_error(error: Any) -> Response:
     if KINDS[error.kind].status >= 500:
         _log.error("the answer is a failure", kind=error.kind, detail=error.message)
     return from_app_error(error)
 
 
-async def _on_invalid_request(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101
+def _of_invalid_request(error: Any) -> Response:
     return from_validation_errors(error.errors())
 
 
-async def _on_invalid_answer(_request: Request, error: Exception) -> Response:
+def _of_invalid_answer(error: Any) -> Response:
     """Answer for one of our own models that refused our own values: a NaN from a model, or a programming error."""
-    assert isinstance(error, ValidationError)  # noqa: S101
     _log.error("an answer of the service was not valid", exc_info=error)
     not_finite = any(item["type"] == "finite_number" for item in error.errors(include_url=False, include_input=False))
     return problem("model-output-invalid" if not_finite else "internal-error")
 
 
-async def _on_http_exception(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
+def _of_http_exception(error: Any) -> Response:
     kind = _KIND_OF_STATUS.get(error.status_code, "malformed-body" if error.status_code < 500 else "internal-error")
     # Of the framework's own texts only those on a body that could not be parsed say more than the advice.
     detail = error.detail if error.status_code == 400 else None
     return problem(kind, detail, headers=error.headers)
 
 
-async def _on_unexpected(_request: Request, _error: Exception) -> Response:
+def _of_unexpected(_error: Any) -> Response:
     return problem("internal-error")
+
+
+_ANSWERS: Mapping[type, Callable[[Any], Response]] = {
+    errors.AppError: _of_app_error,
+    RequestValidationError: _of_invalid_request,
+    ValidationError: _of_invalid_answer,
+    HTTPException: _of_http_exception,
+}
+"""Which exceptions a caller is told about, and how."""
+
+
+def _handler(answer: Callable[[Any], Response]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def handle(_request: Request, error: Exception) -> Response:
+        return answer(error)
+
+    return handle
 
 
 def from_validation_errors(found: Sequence[Any]) -> Response:
