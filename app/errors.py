@@ -72,6 +72,13 @@ class Conflict(AppError):
     title = "The request conflicts with the present state"
 
 
+class IdempotencyConflict(AppError):
+    """An idempotency key that came before with another request."""
+
+    kind = "idempotency-conflict"
+    title = "The idempotency key was used for another request"
+
+
 class ModelRefused(AppError):
     """A model folder that fails a check: digest, manifest, forbidden pickle, unsafe layer, a link or path out of it."""
 

@@ -11,6 +11,7 @@ from statistics import quantiles
 import typer
 
 from app.jobs.engine import EngineOptions
+from app.jobs.kinds import Kind
 from app.jobs.service import Jobs
 
 
@@ -45,7 +46,7 @@ async def _measure(jobs: Jobs, rounds: int) -> None:
 def main(workers: int = 2, rounds: int = 500) -> None:
     """Measure over a SQLite file in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        kinds = {"echo": "benchmarks.jobs_round_trip:echo"}
+        kinds = {"echo": Kind("benchmarks.jobs_round_trip:echo")}
         jobs = Jobs(f"sqlite:///{folder}/jobs.sqlite3", kinds, EngineOptions(workers=workers), max_queued=2000)
         jobs.start()
         try:

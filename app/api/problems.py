@@ -69,6 +69,9 @@ KINDS: dict[str, Kind] = dict(
         _of(errors.TooLarge, 413, "Split the request; the limits are settings of the service."),
         _of(errors.UnsupportedFormat, 415, "Send one of the media types that /docs lists, without Content-Encoding."),
         _of(errors.InvalidInput, 422, "Correct the fields that `errors` or `detail` name and send the request again."),
+        _of(
+            errors.IdempotencyConflict, 422, "Send a new Idempotency-Key, or the request that this key came with first."
+        ),
         _of(errors.ModelRefused, 422, "The model folder fails a check that `detail` names; publish it again."),
         _of(errors.Busy, 429, "Wait as long as Retry-After says, then send the request again.", 2),
         _of(errors.AppError, 500, "Try again; if it happens again, report the request id to whoever runs the service."),

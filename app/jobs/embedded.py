@@ -20,6 +20,7 @@ import structlog
 from app.errors import JobLost, JobsUnavailable, JobTimedOut
 from app.jobs.engine import EngineOptions, EngineStatus
 from app.jobs.job import INTERACTIVE, LOWEST, Claim, Failure, JobRecord, Outcome
+from app.jobs.kinds import Kind
 from app.jobs.messages import Cancel, Ended, Progress, Ready, Setup, Work
 from app.jobs.supervisor import WorkerProcess, is_gone, new_owner
 
@@ -91,7 +92,7 @@ class EmbeddedEngine:
     second for what other processes left, and while jobs run four times a second for their cancellation elsewhere.
     """
 
-    def __init__(self, kinds: Mapping[str, str], options: EngineOptions) -> None:
+    def __init__(self, kinds: Mapping[str, Kind], options: EngineOptions) -> None:
         self._options = options
         self._setup = Setup(dict(kinds), tuple(sys.path), options.log_level, options.log_format)
         self._slots = [_Slot(f"{os.getpid()}/{number}") for number in range(options.workers)]
@@ -114,9 +115,9 @@ class EmbeddedEngine:
         with suppress(OSError):  # the thread tries again, and tells
             self._start_missing()
 
-    def start(self, records: Records, on_finished: Callable[[JobRecord], None]) -> None:
+    def start(self, records: Records, on_change: Callable[[JobRecord], None]) -> None:
         self._records = records
-        self._on_finished = on_finished
+        self._on_change = on_change
         self._bell, self._button = socket.socketpair()
         self._stopping = False
         self._bell.setblocking(False)
@@ -313,7 +314,7 @@ class EmbeddedEngine:
             record = self._to_write[0].write()
             self._to_write.popleft()
             if record is not None:
-                self._on_finished(record)
+                self._on_change(record)
         for slot in self._slots:
             if slot.claim and slot.progress is not None and monotonic() >= slot.progress_due_s:
                 self._records.report(slot.claim, slot.progress)

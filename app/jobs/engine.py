@@ -22,6 +22,8 @@ class EngineOptions:
 
     Attributes:
         workers: worker processes; 0 leaves the jobs to other engines over the same database.
+        devices: one worker process for each of these, which sees no other device (CUDA_VISIBLE_DEVICES); where none
+            is named, ``workers`` count.
         max_attempts: starts of one job; a further one follows only where its worker or its service died.
         max_job_s: a job that runs longer is ended.
         retention_s: how long the record of a finished job is kept.
@@ -30,6 +32,7 @@ class EngineOptions:
     """
 
     workers: int = 1
+    devices: tuple[str, ...] = ()
     max_attempts: int = 3
     max_job_s: float = 3600.0
     retention_s: float = 86400.0
@@ -56,8 +59,12 @@ class EngineStatus:
 class Engine(Protocol):
     """Runs what the records hold. None of its methods blocks, but `stop`."""
 
-    def start(self, records: Records, on_finished: Callable[[JobRecord], None]) -> None:
-        """Begin; ``on_finished`` is called from another thread with each job that this engine has ended."""
+    def start(self, records: Records, on_change: Callable[[JobRecord], None]) -> None:
+        """Begin.
+
+        ``on_change`` is called, from another thread, with each record that `Records.finish` gives: a job that this
+        engine has ended, or one of which it has ended a part.
+        """
         ...
 
     def stop(self) -> None:
@@ -69,7 +76,7 @@ class Engine(Protocol):
         ...
 
     def cancel(self, job_id: str) -> None:
-        """Tell that a running job is to be cancelled; it may be another engine's."""
+        """Tell that a job is to be cancelled, with its parts that run; it may be another engine's."""
         ...
 
     def status(self) -> EngineStatus: ...

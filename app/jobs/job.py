@@ -18,8 +18,8 @@ LOWEST: Final = -(2**31)
 BATCH: Final = 0
 """Priority of one of many."""
 INTERACTIVE: Final = 10
-"""Priority of a job that somebody waits for: it is started before every waiting job of a lower one, and of several
-workers those jobs leave one free for it."""
+"""Priority of a job that somebody waits for: it is started before every waiting job of a lower one, parts of jobs
+included, and of several workers whole jobs of a lower one leave one free for it."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,14 @@ class JobRecord:
 
     Attributes:
         id: unguessable: whoever knows it may read and cancel the job.
-        progress: JSON, the last that the job reported; None before the first.
+        progress: JSON, the last that the job reported; None before the first. Of a job made of parts
+            ``{"done": n, "total": n}``.
         result: JSON; of a cancelled job what it had until then, if it gave that.
         failure: set where the state is ``failed``.
-        attempts: times that it was started; more than one where a worker died.
+        attempts: times that it was started; more than one where a worker died. Of a job made of parts: its join.
+        revision: grows with every change of the record.
+        parts: how many parts it is made of; 0 where it is not.
+        parts_done: how many of them are done.
         created_s, started_s, finished_s: Unix times.
     """
 
@@ -81,6 +85,9 @@ class JobRecord:
     created_s: float
     started_s: float | None
     finished_s: float | None
+    revision: int = 0
+    parts: int = 0
+    parts_done: int = 0
 
     @property
     def finished(self) -> bool:
@@ -89,13 +96,34 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class Claim:
-    """A job that an engine may run. ``attempt`` tells this run from an earlier one that was given up."""
+    """A run that an engine may do: of a job, of one part of a job, or of the join of its parts.
+
+    Attributes:
+        id: of the job, or of the part.
+        attempt: tells this run from an earlier one that was given up.
+        parent: of a part the id of its job; empty otherwise.
+        part: of a part its place among the others.
+        results: set where all parts are done and this run joins them: what each gave, in their order.
+    """
 
     id: str
     kind: str
     priority: int
     payload: bytes
     attempt: int
+    parent: str = ""
+    part: int = 0
+    results: tuple[bytes, ...] | None = None
+
+    @property
+    def job_id(self) -> str:
+        """Id of the job that callers know."""
+        return self.parent or self.id
+
+    @property
+    def whole(self) -> bool:
+        """Whether this run is all of a job, and not a part or a join, which are short."""
+        return not self.parent and self.results is None
 
 
 @dataclass(frozen=True)

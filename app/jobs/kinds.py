@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -11,10 +12,32 @@ Run = Callable[[bytes, Callable[[bytes], None], Callable[[], bool]], bytes]
 
 It may call ``report(progress)`` at any time, and should return soon, with what it has, once ``cancelled()`` is true. An
 `AppError` that it raises is told to the caller; of any other error only that it happened. Where its module has a
-function ``warm_up()``, every worker calls it once before the first job.
+function ``warm_up()``, every worker calls it once before the first job of that module.
 """
 
-KINDS: Final[Mapping[str, str]] = MappingProxyType(
-    {"indexing.solve": "app.indexing.job:run", "indexing.batch": "app.indexing.job:run_batch"}
+Join = Callable[[bytes, Sequence[bytes]], bytes]
+"""``join(payload, results) -> result``, of a job made of parts: the results of all parts, in the order of the parts."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What runs the jobs of one kind. The modules are imported by the workers, never by the service.
+
+    Attributes:
+        run: ``module:function``, a `Run`; for each part where a job is made of parts.
+        join: ``module:function``, a `Join`; without one, jobs of this kind cannot be made of parts.
+        eager: imported and warmed up when a worker starts; else with its first job.
+    """
+
+    run: str
+    join: str = ""
+    eager: bool = True
+
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "indexing.solve": Kind("app.indexing.job:run"),
+        "indexing.batch": Kind("app.indexing.job:run_batch"),
+    }
 )
-"""Kind of job -> ``module:function``, a `Run`. The module is imported by the workers, never by the service."""
+"""Kind of job -> what runs it."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.jobs.kinds import Kind
+
 
 @dataclass(frozen=True)
 class Setup:
     """To a worker, first: the table of kinds, the import path, and how to write logs."""
 
-    kinds: Mapping[str, str]
+    kinds: Mapping[str, Kind]
     path: tuple[str, ...]
     log_level: str
     log_format: str
@@ -18,10 +20,11 @@ class Setup:
 
 @dataclass(frozen=True)
 class Work:
-    """To a worker: a job to run."""
+    """To a worker: a job to run; with ``results``, those of its parts, which are to be joined."""
 
     kind: str
     payload: bytes
+    results: tuple[bytes, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from app.errors import JobsUnavailable
 from app.jobs.embedded import EmbeddedEngine
 from app.jobs.engine import Engine, EngineOptions, EngineStatus
 from app.jobs.job import INTERACTIVE, JobRecord
+from app.jobs.kinds import Kind
 
 if TYPE_CHECKING:
     from app.jobs.records import Records
@@ -39,7 +40,7 @@ class Jobs:
 
     Args:
         url: of the database of records, as SQLAlchemy has it.
-        kinds: kind of job -> ``module:function``, see `app.jobs.kinds`.
+        kinds: see `app.jobs.kinds`.
         options: how the engine runs them.
         max_queued: more waiting jobs than this are refused.
         on_finished: called, in another thread, with each job that this process has ended.
@@ -49,7 +50,7 @@ class Jobs:
     def __init__(
         self,
         url: str,
-        kinds: Mapping[str, str],
+        kinds: Mapping[str, Kind],
         options: EngineOptions,
         *,
         max_queued: int = 1000,

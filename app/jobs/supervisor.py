@@ -25,16 +25,21 @@ class WorkerProcess:
     """A freshly started interpreter, never a fork: threads and locks of the service are not copied into it.
 
     It has a session of its own, so that it is killed with whatever it has started.
+
+    Args:
+        setup: its first message.
+        device: the only device that it sees, as CUDA_VISIBLE_DEVICES has it; left out, all that the service sees.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, device: str | None = None) -> None:
         ours, theirs = Pipe()
         self.pipe = cast("Connection[Any, Any]", ours)
         with theirs:
             path = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
+            chosen = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
             self._process = subprocess.Popen(  # noqa: S603  our own module
                 [sys.executable, "-m", "app.jobs.worker", str(theirs.fileno())],
-                env=_ONE_THREAD | os.environ | {"PYTHONPATH": path},
+                env=_ONE_THREAD | os.environ | {"PYTHONPATH": path} | chosen,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=2,

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -22,7 +22,7 @@ import structlog
 
 from app.errors import AppError, JobsUnavailable
 from app.jobs.job import UNEXPECTED, Failure
-from app.jobs.kinds import Run
+from app.jobs.kinds import Kind
 from app.jobs.messages import Cancel, Ended, Progress, Ready, Setup, Work
 from app.logs import configure_logs
 
@@ -44,10 +44,10 @@ def main() -> None:
     configure_logs(level=setup.log_level, form=cast(Any, setup.log_format))
     inbox = _Inbox(pipe)
     threading.Thread(target=inbox.read, name="inbox", daemon=True).start()
-    runs, unavailable = load_kinds(setup.kinds)
-    pipe.send(Ready(unavailable))
+    code = Code(setup.kinds)
+    pipe.send(Ready(code.load_eager()))
     while True:
-        pipe.send(_answer(runs, inbox.work.get(), pipe, inbox.cancelled))
+        pipe.send(_answer(code, inbox.work.get(), pipe, inbox.cancelled))
 
 
 @dataclass
@@ -71,34 +71,62 @@ class _Inbox:
                 self.cancelled.set()
 
 
-def load_kinds(kinds: Mapping[str, str]) -> tuple[dict[str, Run], dict[str, str]]:
-    """Import and warm up the kinds; those that cannot be loaded are told, not raised."""
-    runs: dict[str, Run] = {}
-    unavailable: dict[str, str] = {}
-    warm: set[str] = set()
-    for kind, target in kinds.items():
+class Code:
+    """The functions of the kinds, each imported once, with its module warmed up."""
+
+    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+        self._kinds = kinds
+        self._loaded: dict[str, Callable[..., bytes]] = {}
+        self._warm: set[str] = set()
+
+    def load_eager(self) -> dict[str, str]:
+        """Load the kinds that are wanted at the start; those that cannot be loaded are told, not raised."""
+        unavailable: dict[str, str] = {}
+        for name, kind in self._kinds.items():
+            try:
+                for target in filter(None, (kind.run, kind.join)) if kind.eager else ():
+                    self._function(target)
+            except Exception as error:
+                _log.exception("a kind of job cannot be loaded", kind=name)
+                unavailable[name] = f"{type(error).__name__} while its code was loaded"
+        return unavailable
+
+    def call(self, work: Work, report: Callable[[bytes], None], cancelled: Callable[[], bool]) -> bytes:
+        """Run a job, or join its parts.
+
+        Raises:
+            JobsUnavailable: its code cannot be loaded.
+            Exception: whatever the job raises.
+        """
+        kind = self._kinds.get(work.kind)
+        if kind is None:
+            raise JobsUnavailable("The service knows no such kind of job.")
+        if work.results is not None:
+            return self._wanted(work.kind, kind.join)(work.payload, work.results)
+        return self._wanted(work.kind, kind.run)(work.payload, report, cancelled)
+
+    def _wanted(self, kind: str, target: str) -> Callable[..., bytes]:
         try:
-            runs[kind] = _load(target, warm)
+            return self._function(target)
         except Exception as error:
             _log.exception("a kind of job cannot be loaded", kind=kind)
-            unavailable[kind] = f"{type(error).__name__} while its code was loaded"
-    return runs, unavailable
+            told = "The code of this kind of job could not be loaded; the service's log says why."
+            raise JobsUnavailable(told) from error
+
+    def _function(self, target: str) -> Callable[..., bytes]:
+        if target not in self._loaded:
+            module_name, _, function = target.partition(":")
+            module = importlib.import_module(module_name)
+            if module_name not in self._warm and hasattr(module, "warm_up"):
+                module.warm_up()
+            self._warm.add(module_name)
+            self._loaded[target] = getattr(module, function)
+        return self._loaded[target]
 
 
-def _load(target: str, warm: set[str]) -> Run:
-    module_name, _, function = target.partition(":")
-    module = importlib.import_module(module_name)
-    if module_name not in warm and hasattr(module, "warm_up"):
-        module.warm_up()
-    warm.add(module_name)
-    return cast(Run, getattr(module, function))
-
-
-def _answer(runs: Mapping[str, Run], work: Work, pipe: Connection[Any, Any], cancelled: threading.Event) -> Ended:
+def _answer(code: Code, work: Work, pipe: Connection[Any, Any], cancelled: threading.Event) -> Ended:
     try:
-        if work.kind not in runs:
-            raise JobsUnavailable("The code of this kind of job could not be loaded; the service's log says why.")
-        return Ended(bytes(memoryview(runs[work.kind](work.payload, _Reporter(pipe), cancelled.is_set))))
+        return Ended(bytes(memoryview(code.call(work, _Reporter(pipe), cancelled.is_set))))
     except AppError as error:
         return Ended(failure=Failure.from_error(error).to_json())
     except Exception:

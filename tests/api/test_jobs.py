@@ -20,6 +20,7 @@ from app.api.jobs import answer_or_accept
 from app.api.prefer import Preference, preference
 from app.api.seams import JobsOf
 from app.jobs.engine import EngineOptions
+from app.jobs.kinds import Kind
 from app.jobs.service import Jobs
 from app.main import create_app
 from app.settings import Settings
@@ -195,7 +196,7 @@ def test_the_metrics_count_what_has_ended(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_what_cannot_run_is_listed_and_keeps_nothing_waiting(tmp_path: Path) -> None:
-    kinds = {"absent": "tests.jobs.absent:run"}
+    kinds = {"absent": Kind("tests.jobs.absent:run")}
     jobs = Jobs(f"sqlite:///{tmp_path}/jobs.sqlite3", kinds, EngineOptions(workers=1))
     with TestClient(create_app(Settings(), registry=FakeRegistry([]), jobs=jobs)) as client:
         end = time.monotonic() + LONGEST_S

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import pytest
 
 from app.jobs.engine import EngineOptions
 from app.jobs.job import JobRecord
+from app.jobs.kinds import Kind
 from app.jobs.service import Jobs
 from tests.jobs.sample_kinds import KINDS
 
@@ -66,7 +67,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start jobs over the database of this test; every call is a service process more."""
     started: list[Jobs] = []
 
-    def begin(*, max_queued: int = 1000, kinds: dict[str, str] = KINDS, **options: Any) -> Jobs:
+    def begin(*, max_queued: int = 1000, kinds: Mapping[str, Kind] = KINDS, **options: Any) -> Jobs:
         url = f"sqlite:///{tmp_path}/jobs.sqlite3"
         service = Jobs(url, kinds, EngineOptions(**options), max_queued=max_queued)
         service.start()

@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 
 from app.errors import InvalidInput
+from app.jobs.kinds import Kind
 
 Report = Callable[[bytes], None]
 Cancelled = Callable[[], bool]
@@ -18,7 +19,7 @@ Cancelled = Callable[[], bool]
 warm = 0
 
 KINDS = {
-    name: f"tests.jobs.sample_kinds:{name}"
+    name: Kind(f"tests.jobs.sample_kinds:{name}")
     for name in (
         "echo",
         "warmth",

@@ -11,6 +11,7 @@ import pytest
 
 from app.errors import Busy, JobsUnavailable, NotFound
 from app.jobs.job import BATCH, INTERACTIVE
+from app.jobs.kinds import Kind
 from app.jobs.service import Jobs
 from tests.jobs.conftest import TIMEOUT_S, Start, outcome, progress, run, until
 
@@ -182,7 +183,9 @@ def test_a_full_queue_refuses(start: Start) -> None:
 
 
 def test_a_kind_that_cannot_be_loaded_stops_nothing_else(start: Start) -> None:
-    jobs = start(workers=1, kinds={"echo": "tests.jobs.sample_kinds:echo", "absent": "tests.jobs.absent:run"})
+    jobs = start(
+        workers=1, kinds={"echo": Kind("tests.jobs.sample_kinds:echo"), "absent": Kind("tests.jobs.absent:run")}
+    )
     early = run(jobs.submit("absent", b"null"))
     until(lambda: jobs.status().ready == 1)
     assert set(jobs.status().unavailable) == {"absent"}
