@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from app import zip_files
 from app.errors import AppError, InvalidInput, TooLarge
-from app.polarization.archive import DEFAULT_LIMITS, ZIP_MAGICS, Limits, Unpacked, unpack
+from app.polarization.archive import DEFAULT_LIMITS, Unpacked, unpack
 from app.polarization.exchange import read_pair
 from app.polarization.fli import DamagedLine
 from app.polarization.segments import Segment, Survey, survey
+from app.zip_files import Limits
 
 MAX_FILES: Final = 64
 _PARAMETERS: Final = "_Parameters.txt"
@@ -38,7 +40,7 @@ def read_upload(files: Sequence[tuple[str, bytes]], limits: Limits = DEFAULT_LIM
     skipped: list[tuple[str, str]] = []
     for name, content in files:
         unpacked = _unpacked(name, content, limits)
-        several_zips = content.startswith(ZIP_MAGICS) and len(files) > 1
+        several_zips = content.startswith(zip_files.MAGICS) and len(files) > 1
         for member, text in unpacked.texts.items():
             texts[f"{name}/{member}" if several_zips else _free(member, texts)] = text
         skipped.extend(unpacked.skipped)

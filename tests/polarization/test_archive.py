@@ -6,7 +6,8 @@ import zipfile
 import pytest
 
 from app.errors import InvalidInput, TooLarge, UnsupportedFormat
-from app.polarization.archive import Limits, read_archive, read_archives, unpack
+from app.polarization.archive import read_archive, read_archives, unpack
+from app.zip_files import Limits
 from tests.polarization.fli_writer import decay_rows, fli, header
 
 TEXT = fli(header(), decay_rows())
