@@ -38,7 +38,8 @@ def list_models(store: StoreOption = DEFAULT_STORE) -> None:
 def _summary(model: StoredModel) -> str:
     aliases = ", ".join(f"{alias} -> {version}" for alias, version in sorted(model.aliases.items()))
     versions = ", ".join(str(version) for version in model.versions) or "none"
-    return f"versions {versions}; {model.problem or aliases or 'no alias'}"
+    unloaded = " (unloaded)" if model.unloaded else ""
+    return f"versions {versions}; {model.problem or aliases or 'no alias'}{unloaded}"
 
 
 @models.command()
@@ -104,6 +105,20 @@ def rollback(
 ) -> None:
     """Let an alias name what it named before."""
     typer.echo(f"{name}: {alias} -> {ModelStore(store).rollback(name, alias=alias)}")
+
+
+@models.command()
+def unload(name: str, store: StoreOption = DEFAULT_STORE) -> None:
+    """Take a model out of service; running services follow."""
+    ModelStore(store).unload(name)
+    typer.echo(f"{name}: unloaded")
+
+
+@models.command()
+def load(name: str, store: StoreOption = DEFAULT_STORE) -> None:
+    """Bring an unloaded model back; running services follow."""
+    ModelStore(store).load(name)
+    typer.echo(f"{name}: loaded")
 
 
 @models.command()

@@ -65,3 +65,11 @@ def test_verify_fails_where_a_version_does(store: ModelStore) -> None:
 
 def test_import_of_a_folder_without_models_says_so(store: ModelStore, tmp_path: Path) -> None:
     assert isinstance(failure(store, "import", str(tmp_path / "nothing")), InvalidInput)
+
+
+def test_unload_and_load_take_a_model_out_of_service_and_back(store: ModelStore) -> None:
+    assert run(store, "unload", "decay").output == "decay: unloaded\n"
+    assert run(store, "list").output == "decay  versions 1, 2; latest -> 2, stable -> 1 (unloaded)\n"
+    assert run(store, "load", "decay").output == "decay: loaded\n"
+    assert not store.model("decay").unloaded
+    assert isinstance(failure(store, "unload", "other"), NotFound)

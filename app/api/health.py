@@ -20,6 +20,7 @@ from app.metrics import CONTENT_TYPE, Metrics
 router = APIRouter(tags=["health"])
 
 READY = "ready"
+UNLOADED = "unloaded"
 
 
 class Live(Output):
@@ -71,11 +72,11 @@ async def ready(registry: RegistryOf, jobs: JobsOf) -> Ready | Response:
 
 
 def waiting_for(models: Sequence[ModelState]) -> list[dict[str, object]]:
-    """List the models that an alias names and that cannot answer yet."""
+    """List the models that an alias names and that cannot answer yet; one taken out of service is not waited for."""
     return [
         {"name": model.name, "version": model.version, "aliases": list(model.aliases), "reason": model.reason}
         for model in models
-        if model.aliases and model.state != READY
+        if model.aliases and model.state not in (READY, UNLOADED)
     ]
 
 

@@ -40,8 +40,11 @@ class VersionSummary(Output):
     version: Annotated[int, Field(description="Version number; 0 stands for aliases that cannot be read.")]
     aliases: Annotated[list[str], Field(description="Aliases that it answers for.", examples=[["latest", "stable"]])]
     state: Annotated[
-        Literal["ready", "refused", "stored"],
-        Field(description="`ready`: loaded; `refused`: failed a check; `stored`: loaded when asked for."),
+        Literal["ready", "refused", "stored", "unloaded"],
+        Field(
+            description="`ready`: loaded; `refused`: failed a check; `stored`: loaded when asked for; "
+            "`unloaded`: taken out of service."
+        ),
     ]
     reason: Annotated[str, Field(description="Why it is not ready; empty when it is.", examples=[""])]
 

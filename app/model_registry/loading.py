@@ -15,6 +15,7 @@ from app.model_registry.pickled_arrays import refuse
 from app.model_registry.plain import check_plain, load_plain
 from app.model_registry.runtime import KerasModel, LiteRTModel, Network
 from app.model_registry.store import StoredVersion
+from app.model_registry.tensors import NO_TENSORS, Tensors, tensors_of
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class LoadedModel:
         run: the network, {input name: array ``batch ...``} to {output name: array ``batch ...``}.
         scalers: role -> fitted scikit-learn scaler or forest, or `plain.PlainEstimator`.
         notes: the manifest's notes and those of the loading.
+        tensors: the version as named arrays, for callers that know nothing of its domain.
     """
 
     manifest: Manifest
     run: Network
     scalers: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    tensors: Tensors = NO_TENSORS
 
     @property
     def name(self) -> str:
@@ -59,7 +62,8 @@ def load_version(stored: StoredVersion) -> LoadedModel:
     run = _network(stored)
     if manifest.inputs:
         warm_up(run, manifest)
-    return LoadedModel(manifest, run, MappingProxyType(scalers), tuple(dict.fromkeys((*manifest.notes, *notes))))
+    told = tuple(dict.fromkeys((*manifest.notes, *notes)))
+    return LoadedModel(manifest, run, MappingProxyType(scalers), told, tensors_of(manifest, run, scalers))
 
 
 def _scalers(stored: StoredVersion) -> tuple[dict[str, Any], tuple[str, ...]]:

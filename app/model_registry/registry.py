@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import structlog
@@ -21,7 +21,7 @@ __all__ = ["LoadedModel", "Registry", "VersionDetail", "VersionState"]
 MAX_ON_DEMAND: Final = 8
 """Versions without an alias that stay in memory after somebody asked for them."""
 
-State = Literal["ready", "refused", "stored"]
+State = Literal["ready", "refused", "stored", "unloaded"]
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 _log = structlog.stdlib.get_logger("app.model_registry")
@@ -33,7 +33,8 @@ class VersionState:
 
     Attributes:
         aliases: aliases that this version answers for, and those that name it while nothing answers for them.
-        state: ``ready`` loaded and warmed up; ``refused`` it failed a check; ``stored`` loaded when asked for.
+        state: ``ready`` loaded and warmed up; ``refused`` it failed a check; ``stored`` loaded when asked for;
+            ``unloaded`` out of service with the whole model, until somebody loads it.
         reason: why it is not ready, or why its files on disk are no longer what is loaded; empty otherwise.
     """
 
@@ -133,8 +134,14 @@ class Registry:
 
         Raises:
             NotFound: no such model, alias or version; the details list those that exist.
-            ModelUnavailable: it exists and was refused.
+            ModelUnavailable: it exists and was refused, or the model is unloaded.
         """
+        return self.in_memory(name, ref) or self._loaded_on_demand(
+            name, number_from_ref(ref, self._known(name).stored.aliases)
+        )
+
+    def in_memory(self, name: str, ref: str | int | None = None) -> LoadedModel | None:
+        """As `resolve`, at once: None for a version that has to be loaded first. Raises the same."""
         entry = self._known(name)
         alias = STABLE if ref is None else ref
         if isinstance(alias, str) and alias in entry.served:
@@ -145,9 +152,11 @@ class Registry:
                 return model
         if number not in entry.stored.versions and number not in entry.attempts:
             raise NotFound(f"The model {name} has no such version or alias.", details=_choices(entry))
+        if entry.stored.unloaded:
+            raise ModelUnavailable(f"The model {name} is unloaded. It answers again when an operator loads it.")
         if attempt := entry.attempts.get(number):
             raise ModelUnavailable(f"Version {number} of {name} was refused: {attempt.reason}")
-        return self._loaded_on_demand(name, number)
+        return self._on_demand.get((name, number))
 
     def status(self) -> list[VersionState]:
         """Every version of every model, by name and number."""
@@ -168,6 +177,44 @@ class Registry:
             raise NotFound(f"The model {name} has no such version or alias.", details=_choices(entry))
         return VersionDetail(self.store.manifest(name, number), self.store.card(name, number), state)
 
+    # Operating
+
+    def load(self, name: str) -> None:
+        """Bring an unloaded model back, and look at its versions and aliases now, also at those that were refused.
+
+        Other processes over the same store follow with their next look at it.
+
+        Raises:
+            NotFound: no such model.
+            ModelRefused: the version that ``stable`` names fails a check.
+            Conflict: the store cannot be written.
+        """
+        self.store.load(name)
+        self._forget_refusals(name)
+        self.refresh()
+        entry = self._known(name)
+        refused = entry.attempts.get(entry.stored.aliases.get(STABLE, 0))
+        if reason := entry.stored.problem or (refused and refused.reason):
+            raise ModelRefused(f"The model {name} cannot be loaded: {reason}")
+
+    def unload(self, name: str) -> None:
+        """Take a model out of service and out of memory; requests that it is answering are answered.
+
+        Other processes over the same store follow with their next look at it.
+
+        Raises:
+            NotFound: no such model.
+            Conflict: the store cannot be written.
+        """
+        self.store.unload(name)
+        self.refresh()
+
+    def _forget_refusals(self, name: str) -> None:
+        with self._refreshing:
+            if entry := self._entries.get(name):
+                kept = {number: attempt for number, attempt in entry.attempts.items() if attempt.model is not None}
+                self._entries = {**self._entries, name: replace(entry, attempts=kept)}
+
     # Parts
 
     def _known(self, name: str) -> _Entry:
@@ -178,6 +225,11 @@ class Registry:
 
     def _entry(self, stored: StoredModel, before: _Entry | None) -> _Entry:
         before = before or _Entry(stored)
+        if stored.unloaded:
+            if before.served:
+                _log.info("model unloaded", model=stored.name)
+            self._forget_on_demand(stored.name)
+            return _Entry(stored)
         if stored.problem is not None:
             if before.stored.problem != stored.problem or not before.attempts:
                 _log.error("aliases refused", model=stored.name, reason=stored.problem)
@@ -223,13 +275,18 @@ class Registry:
                 self._on_demand.popitem(last=False)
             return self._on_demand[key]
 
+    def _forget_on_demand(self, name: str) -> None:
+        with self._loading:
+            for key in [key for key in self._on_demand if key[0] == name]:
+                del self._on_demand[key]
+
 
 def _states(entry: _Entry) -> list[VersionState]:
     stored = entry.stored
     loaded = {model.version for model in entry.served.values()}
     versions = sorted({*stored.versions, *stored.aliases.values(), *loaded})
     states = [_state(entry, version, ready=version in loaded) for version in versions]
-    if stored.problem and not entry.served:
+    if stored.problem and not entry.served and not stored.unloaded:
         # Which versions the aliases name is not known, so the model as a whole is what waits.
         states.append(VersionState(stored.name, "0", (STABLE,), "refused", stored.problem))
     return states
@@ -241,6 +298,8 @@ def _state(entry: _Entry, version: int, *, ready: bool) -> VersionState:
     answered = [alias for alias, model in entry.served.items() if model.version == version]
     waiting = [a for a, v in entry.stored.aliases.items() if v == version and a not in entry.served]
     state: State = "ready" if ready else "refused" if reason else "stored"
+    if entry.stored.unloaded:
+        state, reason = "unloaded", "unloaded"
     return VersionState(entry.stored.name, str(version), tuple(sorted({*answered, *waiting})), state, reason)
 
 

@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +16,17 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from app.errors import ModelRefused, NotFound
+from app.errors import Conflict, ModelRefused, NotFound
 from app.model_registry import aliases as alias_table
 from app.model_registry.aliases import ALIAS_PATTERN, LATEST, STABLE
-from app.model_registry.durable import TEMPORARY_PREFIX, exclusive, read_regular, sync_folder, write_durably
+from app.model_registry.durable import (
+    TEMPORARY_PREFIX,
+    exclusive,
+    read_regular,
+    replace_durably,
+    sync_folder,
+    write_durably,
+)
 from app.model_registry.manifest import (
     CARD_FILE,
     FILE_PATTERN,
@@ -37,6 +45,8 @@ VERSION_PATTERN: Final = r"^[1-9][0-9]{0,8}$"
 REF_PATTERN: Final = f"^({VERSION_PATTERN.strip('^$')}|{ALIAS_PATTERN.strip('^$')})$"
 """What `ModelStore.version_number` takes: a version number or an alias."""
 LOCK_FILE: Final = ".lock"
+UNLOADED_FILE: Final = "unloaded"
+"""A model whose folder holds a file of this name answers nothing, in every process over the store."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,14 @@ class StoredModel:
         aliases: alias -> version number.
         versions: numbers of the version folders, ascending.
         problem: why the aliases cannot be read, if so.
+        unloaded: an operator took it out of service.
     """
 
     name: str
     aliases: dict[str, int]
     versions: tuple[int, ...]
     problem: str | None = None
+    unloaded: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,11 +106,13 @@ class ModelStore:
             NotFound: there is no such model.
         """
         folder = self._folder(name)
-        versions = tuple(sorted(int(p.name) for p in folder.iterdir() if re.fullmatch(VERSION_PATTERN, p.name)))
+        found = {path.name for path in folder.iterdir()}
+        versions = tuple(sorted(int(entry) for entry in found if re.fullmatch(VERSION_PATTERN, entry)))
+        unloaded = UNLOADED_FILE in found
         try:
-            return StoredModel(name, alias_table.read_aliases(folder), versions)
+            return StoredModel(name, alias_table.read_aliases(folder), versions, unloaded=unloaded)
         except ModelRefused as error:
-            return StoredModel(name, {}, versions, error.message)
+            return StoredModel(name, {}, versions, error.message, unloaded)
 
     def version_number(self, name: str, ref: str | int | None = None) -> int:
         """The version that a number or an alias names; ``stable`` when left out.
@@ -222,6 +236,31 @@ class ModelStore:
         with exclusive(self.root / LOCK_FILE):
             return alias_table.step_back(folder, alias)
 
+    def unload(self, name: str) -> None:
+        """Take a model out of service until `load`, for every process over this store. Twice is as once.
+
+        Raises:
+            NotFound: no such model.
+            Conflict: the store cannot be written.
+        """
+        folder = self._folder(name)
+        if not self.model(name).unloaded:
+            with exclusive(self.root / LOCK_FILE), _writing():
+                replace_durably(folder / UNLOADED_FILE, f"{datetime.now(UTC).isoformat()}\n".encode())
+
+    def load(self, name: str) -> None:
+        """Bring back what `unload` took out of service; a model in service stays as it is.
+
+        Raises:
+            NotFound: no such model.
+            Conflict: the store cannot be written.
+        """
+        folder = self._folder(name)
+        if self.model(name).unloaded:
+            with exclusive(self.root / LOCK_FILE), _writing():
+                (folder / UNLOADED_FILE).unlink(missing_ok=True)
+                sync_folder(folder)
+
     # Parts
 
     def _folder(self, name: str) -> Path:
@@ -257,6 +296,15 @@ def number_from_ref(ref: str | int | None, aliases: Mapping[str, int]) -> int:
     if ref is not None and re.fullmatch(VERSION_PATTERN, ref):
         return int(ref)
     return aliases.get(ref or STABLE, 0)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise Conflict(f"The model store cannot be written ({reason}). Check that its folder is writable.") from error
 
 
 def _write_version(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:

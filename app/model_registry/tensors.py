@@ -1,0 +1,107 @@
+"""A version as named arrays: what goes in, what comes out, and how long a row takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from app.errors import ModelUnavailable
+from app.model_registry.manifest import Manifest, TensorSpec
+from app.model_registry.plain import PlainClassifier, PlainEstimator, PlainRegressor
+from app.model_registry.runtime import KerasModel, LiteRTModel, Network
+
+FEATURES: Final = "features"
+"""Input of a model that is plain arrays: the columns of its manifest's features."""
+TIMED_RUNS: Final = 3
+
+Form = Literal["litert", "keras", "plain", "none"]
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """What a version computes from named arrays; may be used from several threads.
+
+    Attributes:
+        inputs, outputs: names, types and shapes, the first axis of which is the batch; empty where the version is of
+            no use without the code of its domain.
+        run: {input name: array ``batch ...``} to {output name: array ``batch ...``}.
+        form: what computes.
+        takes_missing: NaN in an input stands for a missing feature.
+        classes: output -> the labels of its columns, for the probabilities of a classification.
+        row_s: time that one row takes [s], infinite where it is not known.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    run: Network
+    form: Form
+    takes_missing: bool = False
+    classes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    row_s: float = float("inf")
+
+
+def tensors_of(manifest: Manifest, run: Network, scalers: Mapping[str, Any]) -> Tensors:
+    """How a version answers for itself: by its network, or by the estimators that it holds as plain arrays.
+
+    Plain estimators share the one input ``features``, float64; each gives an output named by its role: predictions
+    ``batch`` of a regression, probabilities ``batch class`` of a classification.
+    """
+    if manifest.inputs:
+        form: Form = "litert" if isinstance(run, LiteRTModel) else "keras" if isinstance(run, KerasModel) else "none"
+        return Tensors(manifest.inputs, manifest.outputs, run, form, row_s=row_seconds(run, manifest.inputs))
+    estimators = {
+        role: one for role, one in sorted(scalers.items()) if isinstance(one, PlainRegressor | PlainClassifier)
+    }
+    columns = {one.n_features_in_ for one in estimators.values()}
+    return _of_estimators(estimators, columns.pop()) if len(columns) == 1 else NO_TENSORS
+
+
+def row_seconds(run: Network, inputs: Sequence[TensorSpec]) -> float:
+    """Shortest of a few runs of one row of zeros [s]."""
+    row = {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in inputs}
+    taken: list[float] = []
+    for _ in range(TIMED_RUNS):
+        started = perf_counter()
+        run(row)
+        taken.append(perf_counter() - started)
+    return min(taken)
+
+
+def _of_estimators(estimators: Mapping[str, PlainEstimator], columns: int) -> Tensors:
+    inputs = (TensorSpec(name=FEATURES, shape=(None, columns), dtype="float64"),)
+    outputs = tuple(
+        TensorSpec(
+            name=role,
+            shape=(None, len(one.classes_)) if isinstance(one, PlainClassifier) else (None,),
+            dtype="float64",
+        )
+        for role, one in estimators.items()
+    )
+    classes = {
+        role: tuple(one.classes_.tolist()) for role, one in estimators.items() if isinstance(one, PlainClassifier)
+    }
+    run = _Estimators(estimators)
+    return Tensors(inputs, outputs, run, "plain", True, classes, row_seconds(run, inputs))
+
+
+@dataclass(frozen=True)
+class _Estimators:
+    estimators: Mapping[str, PlainEstimator]
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        rows = inputs[FEATURES]
+        return {
+            role: one.predict_proba(rows) if isinstance(one, PlainClassifier) else one.predict(rows)
+            for role, one in self.estimators.items()
+        }
+
+
+def _nothing(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    raise ModelUnavailable("This version has no tensors of its own: it answers through the endpoint of its domain.")
+
+
+NO_TENSORS: Final = Tensors((), (), _nothing, "none")
