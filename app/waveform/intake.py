@@ -12,7 +12,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Num
 
 from app.errors import InvalidInput
-from app.waveform.features import COARSE, EDGE, SAMPLE_US, SAMPLES, SMALLEST_SHARE, THRESHOLD, Pulses, find_pulses
+from app.waveform.features import (
+    COARSE,
+    EDGE,
+    SAMPLE_US,
+    SAMPLES,
+    SMALLEST_SHARE,
+    THRESHOLD,
+    Pulses,
+    find_pulses,
+    median,
+)
 
 Length = Literal["refuse", "resample"]
 Polarity = Literal["auto", "positive", "negative"]
@@ -28,6 +38,9 @@ DRIFT_SIGMAS: Final = 5.0
 """Standard errors by which the baselines before and after the pulse must differ."""
 DRIFT_SHARE: Final = 2e-3
 """What is less than this share of the pulse's height is no drift of the baseline."""
+
+LARGEST: Final = 1e100
+"""Beyond any digitizer: larger samples are scaled, so that no square overflows; an answer has no unit."""
 
 MEANINGS: Final = {
     "empty": "no pulse stands out of the noise",
@@ -104,10 +117,12 @@ def take(waveforms: Num[np.ndarray, "wave sample"], intake: Intake) -> Taken:
     """
     check_length(waveforms.shape[1], intake)
     x = np.asarray(waveforms, np.float64)
-    # Beyond any digitizer, so that no square overflows; an answer does not depend on the unit.
-    x = x / np.where((top := np.abs(x).max(axis=1, keepdims=True)) > 1e100, top, 1.0)
+    top = np.maximum(x.max(axis=1), -x.min(axis=1))
+    if (top > LARGEST).any():
+        x = x / np.where(top > LARGEST, top, 1.0)[:, None]
     negative = _negative(x, intake.polarity)
-    x = np.where(negative[:, None], -x, x)
+    if negative.any():
+        x = np.where(negative[:, None], -x, x)
     none = np.zeros(len(x), bool)
     if _is_native(x.shape[1], intake):
         return Taken(x, negative, False, none, none)
@@ -129,11 +144,11 @@ def _negative(x: Float[np.ndarray, "wave sample"], polarity: Polarity) -> Bool[n
         return np.full(len(x), polarity == "negative")
     n = max(x.shape[1] // COARSE, 1)
     size = x.shape[1] // n
-    coarse = x[:, : n * size].reshape(len(x), n, size).mean(axis=2)
-    middle = np.median(coarse, axis=1)
+    coarse = x[:, : n * size].reshape(len(x), n, size) @ np.full(size, 1.0 / size)
+    middle = median(coarse)
     up, down = coarse.max(axis=1) - middle, middle - coarse.min(axis=1)
     # Noise alone has a lowest group too; only what is clearly a pulse is turned over.
-    spread = np.median(np.abs(np.diff(coarse, axis=1)), axis=1)
+    spread = median(np.abs(coarse[:, 1:] - coarse[:, :-1]))
     return (down > 2.0 * up) & (down > THRESHOLD * spread)
 
 
@@ -206,11 +221,12 @@ def _cropped(x: Float[np.ndarray, "wave sample"]) -> tuple[Float[np.ndarray, "wa
 def flags(taken: Taken, pulses: Pulses) -> dict[str, Bool[np.ndarray, "wave"]]:
     """What is odd, by the names of `MEANINGS`, in their order."""
     found = pulses.found & ~taken.too_long
+    height = pulses.signal.max(axis=1)
     return {
         "empty": ~pulses.found & ~taken.too_long & ~taken.cut,
         "clipped": found & _clipped(taken.samples),
-        "truncated": taken.cut | (found & _truncated(taken.samples, pulses)),
-        "baseline-drift": found & _drifts(pulses),
+        "truncated": taken.cut | (found & _truncated(taken.samples, pulses, height)),
+        "baseline-drift": found & _drifts(pulses, height),
         "negative": found & taken.negative,
         "resampled": np.full(len(found), taken.resampled),
         "too-long": taken.too_long,
@@ -219,10 +235,13 @@ def flags(taken: Taken, pulses: Pulses) -> dict[str, Bool[np.ndarray, "wave"]]:
 
 def _clipped(x: Float[np.ndarray, "wave sample"]) -> Bool[np.ndarray, "wave"]:
     at_top = x == x.max(axis=1, keepdims=True)
-    clipped = np.zeros(len(x), bool)
-    for row in np.flatnonzero(np.count_nonzero(at_top, axis=1) >= FLAT_SAMPLES):
-        clipped[row] = _is_flat(x[row], at_top[row])
-    return clipped
+    return np.array(
+        [
+            np.count_nonzero(top) >= FLAT_SAMPLES and _is_flat(samples, top)
+            for samples, top in zip(x, at_top, strict=True)
+        ],
+        bool,
+    )
 
 
 def _is_flat(x: Float[np.ndarray, "sample"], at_top: Bool[np.ndarray, "sample"]) -> bool:
@@ -243,23 +262,25 @@ def _is_flat(x: Float[np.ndarray, "sample"], at_top: Bool[np.ndarray, "sample"])
     return bool(x[begins[longest]] - x[sides].mean() > FLAT_DROP_STEPS * step)
 
 
-def _truncated(x: Float[np.ndarray, "wave sample"], pulses: Pulses) -> Bool[np.ndarray, "wave"]:
+def _truncated(
+    x: Float[np.ndarray, "wave sample"], pulses: Pulses, height: Float[np.ndarray, "wave"]
+) -> Bool[np.ndarray, "wave"]:
     """Whether a first or last group of samples still stands above the baseline of the other end."""
-    first, last = x[:, :COARSE].mean(axis=1), x[:, -COARSE:].mean(axis=1)
     touches_first, touches_last = pulses.window[:, 0] == 0, pulses.window[:, 1] == x.shape[1]
-    noise = THRESHOLD * pulses.noise / np.sqrt(COARSE)
-    height = pulses.signal.max(axis=1)
+    if not (touches_first | touches_last).any():  # as almost always
+        return touches_first
+    first, last = x[:, :COARSE].mean(axis=1), x[:, -COARSE:].mean(axis=1)
+    noise = THRESHOLD * pulses.noise / COARSE**0.5
     least = np.maximum(noise, SMALLEST_SHARE * height)
     return (touches_first & (first - pulses.baseline[:, 0] > least)) | (
         touches_last & (last - pulses.baseline[:, 1] > least)
     )
 
 
-def _drifts(pulses: Pulses) -> Bool[np.ndarray, "wave"]:
+def _drifts(pulses: Pulses, height: Float[np.ndarray, "wave"]) -> Bool[np.ndarray, "wave"]:
     drift = np.abs(pulses.baseline[:, 1] - pulses.baseline[:, 0])
-    n = pulses.signal.shape[1]
-    counts = np.maximum(np.stack([pulses.window[:, 0], n - pulses.window[:, 1]]), 1)
-    error = pulses.noise * np.sqrt((1.0 / counts).sum(axis=0))
+    before, after = pulses.window[:, 0], pulses.waveforms.shape[1] - pulses.window[:, 1]
+    error = pulses.noise * np.sqrt(1.0 / np.maximum(before, 1) + 1.0 / np.maximum(after, 1))
     # The line is drawn from end to end, the means lie in the middles: about twice the difference of the means.
-    least = np.maximum(2.0 * DRIFT_SIGMAS * error, DRIFT_SHARE * pulses.signal.max(axis=1))
+    least = np.maximum(2.0 * DRIFT_SIGMAS * error, DRIFT_SHARE * height)
     return drift > np.maximum(least, pulses.noise)

@@ -68,7 +68,7 @@ class PosteriorNetwork:
 
     def posterior_from_features(self, seen: Features) -> Posterior:
         """The same where the features are known already."""
-        inside = np.clip(seen.numbers, self.lowest, self.highest).astype(np.float32)
+        inside = np.minimum(np.maximum(seen.numbers, self.lowest), self.highest).astype(np.float32)
         probability = self.loaded.run({"shape": seen.shape, "numbers": inside})["probability"].astype(float)
         return posterior_from_probability(probability, self.edges_us)
 

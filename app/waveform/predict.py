@@ -28,8 +28,8 @@ UNANSWERED: Final = -1
 """In place of the number of S2s where nothing can be said."""
 ROUNDING: Final = 1e-6
 """By how much the sum of a softmax in float32 may miss one."""
-LEVELS: Final = {"68": (0.16, 0.84), "95": (0.025, 0.975)}
-"""Ends of the intervals, as quantiles."""
+LEVELS: Final = (0.16, 0.84, 0.025, 0.975)
+"""Ends of the 68% and of the 95% interval, as quantiles."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,13 @@ def _check(ask: Ask) -> None:
 
 def _blocks(ask: Ask) -> Iterator[Ask]:
     """Parts of the question whose samples stay in the processor's cache."""
+    if len(ask.waveforms) <= BLOCK:
+        yield ask
+        return
     for start in range(0, len(ask.waveforms), BLOCK):
         rows = slice(start, start + BLOCK)
         drift = None if ask.drift_time_us is None else ask.drift_time_us[rows]
-        yield Ask(ask.waveforms[rows], ask.detector, drift, ask.prior_two, ask.intake, ask.with_parts)
+        yield replace(ask, waveforms=ask.waveforms[rows], drift_time_us=drift)
 
 
 def _answered(ask: Ask, model: WaveformModel) -> Answered:
@@ -126,13 +129,14 @@ def _answered(ask: Ask, model: WaveformModel) -> Answered:
     known = pulses.found & ~taken.too_long
     two = known & (posterior.p_two >= 0.5)
     number = np.where(two, 2, np.where(known, 1, np.where(odd["empty"], 0, UNANSWERED)))
+    ends = np.where(known[:, None], posterior.quantiles_us(LEVELS), np.nan)
     return Answered(
         number,
         np.where(known, posterior.p_two, np.nan),
         np.where(known, posterior.mean_us, np.nan),
         np.where(known, posterior.sigma_us, np.nan),
-        _interval(posterior, "68", known),
-        _interval(posterior, "95", known),
+        ends[:, :2],
+        ends[:, 2:],
         tuple(_warnings(odd, row, outside[row] if known[row] else ()) for row in range(len(known))),
         _parts(ask, pulses, number, posterior) if ask.with_parts else None,
     )
@@ -147,12 +151,7 @@ def _checked(posterior: Posterior, found: Bool[np.ndarray, "wave"]) -> Posterior
     p = posterior.p_two[found]
     if not ((p >= -ROUNDING) & (p <= 1.0 + ROUNDING)).all() or not np.isfinite(posterior.density[found]).all():
         raise ModelOutputInvalid("the model gave something that is not a probability")
-    return replace(posterior, p_two=np.clip(posterior.p_two, 0.0, 1.0))
-
-
-def _interval(posterior: Posterior, level: str, known: Bool[np.ndarray, "wave"]) -> Float[np.ndarray, "wave 2"]:
-    ends = np.stack([posterior.quantile_us(quantile) for quantile in LEVELS[level]], axis=1)
-    return np.where(known[:, None], ends, np.nan)
+    return replace(posterior, p_two=np.minimum(np.maximum(posterior.p_two, 0.0), 1.0))
 
 
 def _warnings(odd: dict[str, Bool[np.ndarray, "wave"]], row: int, outside: Sequence[str]) -> tuple[Warned, ...]:
