@@ -27,10 +27,13 @@ from app.jobs.supervisor import WorkerProcess, is_gone, new_owner
 if TYPE_CHECKING:
     from app.jobs.records import Records
 
-LEASE_S: Final = 15.0
-"""A job whose engine has not been heard of for this long is taken from it."""
+LEASE_S: Final = 20.0
+"""A run whose engine has not been heard of for this long is taken from it: longer than a database may be away."""
+RENEW_EVERY_S: Final = 5.0
 GRACE_S: Final = 0.5
 """From the flag that a cancelled job sees to the end of its process."""
+LONG_PART_S: Final = 1.0
+"""A part that has run for longer may have to make room for somebody who waits."""
 PROGRESS_EVERY_S: Final = 0.2
 FOLLOW_EVERY_S: Final = 0.25
 RECOVER_EVERY_S: Final = 1.0
@@ -50,22 +53,31 @@ class _Slot:
     """A place for one worker process and for the job that it runs. Times are of the monotonic clock."""
 
     name: str
+    device: str | None = None
     process: WorkerProcess | None = None
     ready: bool = False
     claim: Claim | None = None
+    taken_s: float = 0.0
     job_ends_s: float = FOREVER_S
     cancelled: bool = False
+    makes_room: bool = False
     progress: bytes | None = None
     progress_due_s: float = 0.0
     start_s: float = 0.0
     failed_starts: int = 0
     unavailable: Mapping[str, str] = field(default_factory=dict)
 
-    def take(self, claim: Claim, ends_s: float) -> None:
-        self.claim, self.job_ends_s, self.cancelled, self.progress = claim, ends_s, False, None
+    def take(self, claim: Claim, lasts_s: float) -> None:
+        self.forget()
+        self.claim, self.taken_s, self.job_ends_s = claim, monotonic(), monotonic() + lasts_s
 
     def forget(self) -> None:
-        self.claim, self.job_ends_s, self.cancelled, self.progress = None, FOREVER_S, False, None
+        self.claim, self.job_ends_s, self.progress = None, FOREVER_S, None
+        self.cancelled = self.makes_room = False
+
+    @property
+    def has_batch_part(self) -> bool:
+        return self.claim is not None and bool(self.claim.parent) and self.claim.priority < INTERACTIVE
 
 
 @dataclass(frozen=True)
@@ -95,17 +107,19 @@ class EmbeddedEngine:
     def __init__(self, kinds: Mapping[str, Kind], options: EngineOptions) -> None:
         self._options = options
         self._setup = Setup(dict(kinds), tuple(sys.path), options.log_level, options.log_format)
-        self._slots = [_Slot(f"{os.getpid()}/{number}") for number in range(options.workers)]
+        devices = options.devices or (None,) * options.workers
+        self._slots = [_Slot(f"{os.getpid()}/{number}", device) for number, device in enumerate(devices)]
         self._owner = new_owner()
         self._to_cancel: deque[str] = deque()
         self._to_write: deque[_Ending] = deque()
         self._duties = (
-            _Duty(LEASE_S / 3, self._renew),
+            _Duty(RENEW_EVERY_S, self._renew),
             _Duty(RECOVER_EVERY_S, self._recover),
             _Duty(FOLLOW_EVERY_S, self._follow),
             _Duty(options.sweep_every_s, self._sweep),
         )
         self._database_due_s = 0.0
+        self._room_due_s = FOREVER_S
         self._may_wait = True
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -180,13 +194,14 @@ class EmbeddedEngine:
                 duty.do()
                 duty.due_s = monotonic() + duty.every_s
         self._dispatch()
+        self._make_room()
 
     # Processes
 
     def _start_missing(self) -> None:
         for slot in self._slots:
             if slot.process is None and monotonic() >= slot.start_s:
-                slot.process = WorkerProcess(self._setup)
+                slot.process = WorkerProcess(self._setup, slot.device)
 
     def _end_processes(self) -> None:
         for slot in self._slots:
@@ -217,24 +232,51 @@ class EmbeddedEngine:
         claim = self._records.claim(self._owner, slot.name, lease_s=LEASE_S, min_priority=self._min_priority())
         self._may_wait = claim is not None
         if claim is not None and slot.process is not None:
-            slot.take(claim, monotonic() + self._options.max_job_s)
-            slot.process.send(Work(claim.kind, claim.payload))
+            slot.take(claim, self._options.max_job_s)
+            slot.process.send(Work(claim.kind, claim.payload, claim.results))
 
     def _min_priority(self) -> int:
-        """Of several workers, batches leave one free for what somebody waits for."""
-        batches = sum(slot.claim is not None and slot.claim.priority < INTERACTIVE for slot in self._slots)
+        """Of several workers, whole jobs of a batch leave one free for what somebody waits for."""
+        claims = [slot.claim for slot in self._slots if slot.claim is not None]
+        batches = sum(claim.whole and claim.priority < INTERACTIVE for claim in claims)
         return INTERACTIVE if batches >= max(1, len(self._slots) - 1) else LOWEST
+
+    def _make_room(self) -> None:
+        """Where somebody waits and no worker is free, take back the part of a batch that has lost least.
+
+        Short parts are waited for. The part is queued again, as if it had not begun.
+        """
+        self._room_due_s = FOREVER_S
+        ready = [slot for slot in self._slots if slot.ready]
+        on_parts = [slot for slot in ready if slot.has_batch_part]
+        free = any(slot.claim is None or slot.makes_room for slot in ready)
+        if not self._may_wait or free or not on_parts:
+            return
+        latest = max(on_parts, key=lambda slot: slot.taken_s)
+        if monotonic() < latest.taken_s + LONG_PART_S:
+            self._room_due_s = latest.taken_s + LONG_PART_S
+        elif self._records.waits(INTERACTIVE):
+            latest.makes_room = True
+            self._end_softly(latest)
+        else:
+            self._may_wait = False
 
     def _pass_on_cancellations(self) -> None:
         while self._to_cancel:
             job_id = self._to_cancel.popleft()
             for slot in self._slots:
-                if slot.claim is not None and slot.claim.id == job_id:
+                if slot.claim is not None and slot.claim.job_id == job_id:
                     self._cancel(slot)
 
     def _cancel(self, slot: _Slot) -> None:
-        if not slot.cancelled and slot.process is not None:
-            slot.cancelled, slot.job_ends_s = True, monotonic() + GRACE_S
+        if not slot.cancelled:
+            slot.cancelled = True
+            self._end_softly(slot)
+
+    def _end_softly(self, slot: _Slot) -> None:
+        """Ask a run for its end; a little later its process is killed."""
+        if slot.process is not None:
+            slot.job_ends_s = monotonic() + GRACE_S
             slot.process.send(Cancel())
 
     def _end_overdue(self) -> None:
@@ -249,12 +291,14 @@ class EmbeddedEngine:
 
     def _end_job(self, slot: _Slot, outcome: Outcome | None) -> None:
         """Note how a slot's job ended; without an outcome it is queued again."""
-        claim, progress = slot.claim, slot.progress
+        claim, progress, gives_back = slot.claim, slot.progress, slot.makes_room and not slot.cancelled
         slot.forget()
         self._may_wait = True
         if claim is None:
             return
-        if outcome is None:
+        if gives_back:
+            write = partial(self._records.release, claim)
+        elif outcome is None:
             write = partial(self._records.requeue, claim)
         else:
             write = partial(self._records.finish, claim, outcome, progress=progress)
@@ -286,6 +330,7 @@ class EmbeddedEngine:
         running = any(slot.claim for slot in self._slots)
         duties = [duty.due_s for duty in self._duties if running or duty.do != self._follow]
         database = [slot.progress_due_s for slot in self._slots if slot.progress is not None] + duties
+        database.append(self._room_due_s)
         if self._to_write:
             database.append(0.0)
         starts = [slot.start_s for slot in self._slots if slot.process is None]
@@ -302,7 +347,8 @@ class EmbeddedEngine:
         if isinstance(message, Ended):
             self._end_job(slot, _outcome(message, cancelled=slot.cancelled))
         elif isinstance(message, Progress):
-            slot.progress = message.progress
+            # Nobody sees that of a part: a job made of parts counts those that are done.
+            slot.progress = message.progress if slot.claim and slot.claim.whole else None
         elif isinstance(message, Ready):
             slot.ready, slot.unavailable, self._may_wait = True, message.unavailable, True
 
@@ -327,10 +373,14 @@ class EmbeddedEngine:
 
     def _recover(self) -> None:
         attempts = self._options.max_attempts
-        found = self._records.recover(self._held(), is_gone, max_attempts=attempts, failure=LOST)
+        found = self._records.recover(self._held(), self._is_lost, max_attempts=attempts, failure=LOST)
         if found:
             _log.warning("jobs of a lost process were found", jobs=found)
         self._may_wait = True
+
+    def _is_lost(self, owner: str) -> bool:
+        """Whether nobody does what this owner was given; of this engine it is what it was given and never heard of."""
+        return owner == self._owner or is_gone(owner)
 
     def _held(self) -> list[str]:
         running = [slot.claim.id for slot in self._slots if slot.claim is not None]

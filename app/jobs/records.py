@@ -1,65 +1,46 @@
 """Job records in SQL: durable, shared by every service process over the same database.
 
-Every operation is one statement in autocommit, so that no two processes can take the same job and nothing is half
-done; the statements are the same for SQLite and PostgreSQL.
+An operation on one row is one statement in autocommit, so that no two processes can take the same job; what belongs to
+several rows, as a job and its parts, is one transaction. The statements are the same for SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Final
 
 import sqlalchemy as sa
-import structlog
-from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from app.errors import Busy, Gone, JobsUnavailable, NotFound
-from app.jobs.job import FINISHED, LOWEST, Claim, Failure, JobRecord, Outcome
+from app.errors import Busy, Gone, IdempotencyConflict, JobsUnavailable, NotFound
+from app.jobs import parts as family
+from app.jobs.database import Database
+from app.jobs.job import FINISHED, LOWEST, Claim, Failure, JobRecord, Outcome, State
+from app.jobs.table import (
+    EXPIRED,
+    IS_JOB,
+    LET_GO,
+    NEXT_REVISION,
+    SHOWN,
+    SPLIT,
+    SUMMARY,
+    WAITS_UNSTARTED,
+    c,
+    jobs,
+    record,
+    run_of,
+    shown_state,
+)
 
 TOMBSTONE_S: Final = 7 * 86400.0
 """How long an id is remembered after its record is gone [s]: it answers 410 rather than 404."""
-BUSY_TIMEOUT_S: Final = 5.0
-EXPIRED: Final = "expired"
-
-_log = structlog.stdlib.get_logger("app.jobs")
-
-_metadata = sa.MetaData()
-
-# The number is that of the layout: a release with another layout begins a table of its own.
-_jobs = sa.Table(
-    "beamline_jobs_1",
-    _metadata,
-    sa.Column("id", sa.String(64), primary_key=True),
-    sa.Column("kind", sa.String(64), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("priority", sa.Integer, nullable=False),
-    sa.Column("payload", sa.LargeBinary, nullable=False),
-    sa.Column("progress", sa.LargeBinary),
-    sa.Column("result", sa.LargeBinary),
-    sa.Column("failure", sa.LargeBinary),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("cancel_requested", sa.Boolean, nullable=False),
-    sa.Column("owner", sa.String(200)),  # the service process that runs it
-    sa.Column("worker", sa.String(64)),
-    sa.Column("lease_until_s", sa.Float(53)),
-    sa.Column("created_s", sa.Float(53), nullable=False),
-    sa.Column("started_s", sa.Float(53)),
-    sa.Column("finished_s", sa.Float(53)),
-    sa.Index("beamline_jobs_1_queue", "state", sa.desc("priority"), "created_s"),
-    sa.Index("beamline_jobs_1_finished", "finished_s"),
-)
-_c = _jobs.c
-_SHOWN = (_c.id, _c.kind, _c.state, _c.priority, _c.attempts, _c.progress, _c.result, _c.failure,
-          _c.created_s, _c.started_s, _c.finished_s)  # fmt: skip
-_INSERTED = ("id", "kind", "state", "priority", "payload", "attempts", "cancel_requested", "created_s")
-_FORGET = {"payload": b"", "progress": None, "result": None, "failure": None}
-_LET_GO = {"owner": None, "worker": None, "lease_until_s": None}
+KEY_TRIES: Final = 3
+_FORGET: Final = {"payload": b"", "progress": None, "result": None, "failure": None, "idempotency": None, "work": None}
+_CLAIMED: Final = (c.id, c.kind, c.priority, c.payload, c.attempts, c.parent, c.part)
 
 
 class Records:
@@ -74,30 +55,55 @@ class Records:
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        with _told():
-            self._engine = _open(sa.make_url(url))
-            try:
-                self._create_tables()
-            except SQLAlchemyError:
-                self._engine.dispose()
-                raise
+        self._database = Database(url)
+        try:
+            self._create_tables()
+        except JobsUnavailable:
+            self._database.close()
+            raise
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.close()
 
-    def add(self, kind: str, payload: bytes, *, priority: int, max_queued: int) -> str:
-        """Queue a job and give its id.
+    def add(
+        self,
+        kind: str,
+        payload: bytes,
+        *,
+        priority: int,
+        max_queued: int,
+        parts: Sequence[bytes] = (),
+        key: str | None = None,
+        principal: str = "",
+    ) -> str:
+        """Queue a job, with all its parts or not at all, and give its id.
+
+        Args:
+            kind: what is to run.
+            payload: of the job; where it is made of parts, of their join.
+            priority: of the job and its parts.
+            max_queued: most jobs that wait; parts, and jobs of which a part has begun, do not count.
+            parts: the payload of each part.
+            key: of the caller's choice: a job that was added with it before, and is still kept, is not added again.
+            principal: whose key it is.
 
         Raises:
             Busy: as many as ``max_queued`` wait already.
+            IdempotencyConflict: the key came before with another job.
         """
-        job_id = secrets.token_urlsafe(18)
-        values = (job_id, kind, "queued", priority, payload, 0, False, self._clock())
-        row = [sa.literal(value, _c[name].type) for name, value in zip(_INSERTED, values, strict=True)]
-        room = _queue_length() < max_queued
-        if self._change(_jobs.insert().from_select(_INSERTED, sa.select(*row).where(room))) == 0:
-            raise Busy(f"{max_queued} jobs are waiting already; send this one again a little later")
-        return job_id
+        row = self._row(kind, payload, priority=priority, parts=parts, principal=principal)
+        if key is None:
+            return self._insert(row, parts, max_queued)
+        row |= {"idempotency": sha256(key.encode()).hexdigest(), "work": _digest(kind, payload, parts)}
+        for _ in range(KEY_TRIES):
+            known = self._known(row)
+            if known is not None:
+                return known
+            try:
+                return self._insert(row, parts, max_queued)
+            except _KeyTaken:  # by another process, this moment
+                continue
+        raise JobsUnavailable("The database of jobs does not say whether this key is known; try again.")
 
     def get(self, job_id: str) -> JobRecord:
         """Give one record.
@@ -106,174 +112,267 @@ class Records:
             NotFound: no such id.
             Gone: it has finished, and its record was kept as long as the service keeps them.
         """
-        rows = self._rows(sa.select(*_SHOWN).where(_c.id == job_id))
+        rows = self._database.rows(sa.select(*SHOWN).where(c.id == job_id, IS_JOB))
         if not rows:
             raise NotFound("there is no job of that id")
         if rows[0].state == EXPIRED:
             raise Gone("the job has finished, and its result is no longer kept")
-        return _record(rows[0])
+        return record(rows[0])
+
+    def newest(self, *, state: State | None = None, kind: str | None = None, limit: int) -> list[JobRecord]:
+        """Give the records of jobs, without their results, the newest first."""
+        wanted = [IS_JOB, c.state != EXPIRED]
+        wanted += [] if state is None else [shown_state == state]
+        wanted += [] if kind is None else [c.kind == kind]
+        asked = sa.select(*SUMMARY).where(*wanted).order_by(c.created_s.desc(), c.id).limit(limit)
+        return [record(row) for row in self._database.rows(asked)]
+
+    def changed(self, seen: Mapping[str, int]) -> list[JobRecord]:
+        """Of these jobs, the records of those that are at another revision than the one that was seen."""
+        asked = sa.select(c.id, c.revision).where(c.id.in_(list(seen)), IS_JOB, c.state != EXPIRED)
+        ids = [row.id for row in self._database.rows(asked) if row.revision != seen[row.id]]
+        return [record(row) for row in self._database.rows(sa.select(*SHOWN).where(c.id.in_(ids)))] if ids else []
 
     def count(self) -> dict[str, int]:
         """Number of jobs by state."""
-        counted = self._rows(sa.select(_c.state, sa.func.count()).group_by(_c.state))
-        return {row[0]: row[1] for row in counted if row[0] != EXPIRED}
+        ended = sa.select(c.state).where(IS_JOB, c.state.in_(["running", *sorted(FINISHED)]))
+        waiting = sa.select(shown_state).where(IS_JOB, c.state.in_(["queued", SPLIT]))
+        told = ended.union_all(waiting).subquery().c.state
+        return dict(self._database.rows(sa.select(told, sa.func.count()).group_by(told)))
+
+    def waits(self, priority: int) -> bool:
+        """Whether a job of this priority or a higher one could be taken."""
+        waiting = sa.select(c.id).where(c.state == "queued", c.priority >= priority).limit(1)
+        return bool(self._database.rows(waiting))
 
     def claim(self, owner: str, worker: str, *, lease_s: float, min_priority: int = LOWEST) -> Claim | None:
-        """Take the waiting job of the highest priority, the oldest first; None where none of ``min_priority`` waits."""
+        """Take the waiting run of the highest priority, the oldest first; None where none waits.
+
+        Args:
+            owner: name of the engine.
+            worker: name of its worker.
+            lease_s: how long the run is the owner's without `renew`.
+            min_priority: of whole jobs; parts and joins, which are short, may have any.
+        """
         now = self._clock()
         first = (
-            sa.select(_c.id)
-            .where(_c.state == "queued", _c.priority >= min_priority)
-            .order_by(_c.priority.desc(), _c.created_s)
+            sa.select(c.id)
+            .where(c.state == "queued", *_allowed(min_priority))
+            .order_by(c.priority.desc(), c.created_s, c.part)
             .limit(1)
             .with_for_update(skip_locked=True)
         ).scalar_subquery()
-        taken = (
-            _jobs.update()
-            .where(_c.id == first, _c.state == "queued")
-            .values(
-                state="running",
-                owner=owner,
-                worker=worker,
-                lease_until_s=now + lease_s,
-                started_s=now,
-                attempts=_c.attempts + 1,
-                progress=None,
-            )
-            .returning(_c.id, _c.kind, _c.priority, _c.payload, _c.attempts)
+        taken = jobs.update().where(c.id == first, c.state == "queued")
+        taken = taken.values(
+            state="running",
+            owner=owner,
+            worker=worker,
+            lease_until_s=now + lease_s,
+            started_s=sa.func.coalesce(c.started_s, now),
+            attempts=c.attempts + 1,
+            progress=None,
+            **NEXT_REVISION,
         )
-        rows = self._rows(taken)
-        return Claim(*rows[0]) if rows else None
+        rows = self._database.rows(taken.returning(*_CLAIMED, c.parts))
+        return self._claimed(rows[0], now) if rows else None
 
     def report(self, claim: Claim, progress: bytes) -> None:
-        self._change(_jobs.update().where(*_run_of(claim)).values(progress=progress))
+        self._database.change(jobs.update().where(*run_of(claim)).values(progress=progress, **NEXT_REVISION))
 
     def finish(self, claim: Claim, outcome: Outcome, *, progress: bytes | None = None) -> JobRecord | None:
-        """Write how a run ended; None where the job is no longer this run's (its lease was lost)."""
+        """Write how a run ended.
+
+        Returns:
+            The record of the job, which has ended, or of which a part has ended; None where nothing was changed that
+            callers see: the run was no longer its owner's (its lease was lost), or its job has finished already.
+        """
+        if claim.parent:
+            return self._finish_part(claim, outcome)
         failure = outcome.failure and outcome.failure.to_json()
         values: dict[str, Any] = {"state": outcome.state, "result": outcome.result, "failure": failure, "payload": b""}
-        values |= {"finished_s": self._clock(), "progress": _c.progress if progress is None else progress}
-        ended = _jobs.update().where(*_run_of(claim)).values(**values, **_LET_GO).returning(*_SHOWN)
-        rows = self._rows(ended)
-        return _record(rows[0]) if rows else None
+        values |= {"finished_s": self._clock(), "progress": c.progress if progress is None else progress}
+        ended = jobs.update().where(*run_of(claim)).values(**values, **LET_GO, **NEXT_REVISION).returning(*SHOWN)
+        if claim.results is None:
+            rows = self._database.rows(ended)
+            return record(rows[0]) if rows else None
+        with self._database.transaction() as connection:
+            row = connection.execute(ended).first()
+            if row is not None:
+                family.drop(connection, claim.id)
+            return record(row) if row is not None else None
 
     def release(self, claim: Claim) -> None:
-        """Queue a job again as if this run had never been: the service stops."""
-        values = {"state": "queued", "attempts": _c.attempts - 1, "started_s": None, **_LET_GO}
-        self._change(_jobs.update().where(*_run_of(claim)).values(**values))
+        """Queue a run again as if it had never been: the service stops, or somebody is to be served first."""
+        self._queue_again(claim, attempts=c.attempts - 1)
 
     def requeue(self, claim: Claim) -> None:
-        """Queue a job again after its worker died."""
-        self._change(_jobs.update().where(*_run_of(claim)).values(state="queued", started_s=None, **_LET_GO))
+        """Queue a run again after its worker died."""
+        self._queue_again(claim)
 
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel a waiting job, ask for the end of a running one, and leave a finished one as it is.
 
+        A job that waits for its parts is cancelled at once; those that run are asked for their end.
+
         Raises:
             NotFound, Gone: as for `get`.
         """
-        waiting = {"state": "cancelled", "cancel_requested": True, "payload": b"", "finished_s": self._clock()}
-        self._change(_jobs.update().where(_c.id == job_id, _c.state == "queued").values(**waiting))
-        self._change(_jobs.update().where(_c.id == job_id, _c.state == "running").values(cancel_requested=True))
+        values = {"state": "cancelled", "cancel_requested": True, "payload": b"", "finished_s": self._clock()}
+        waiting = jobs.update().where(c.id == job_id, IS_JOB, c.state.in_(["queued", SPLIT]))
+        with self._database.transaction() as connection:
+            row = connection.execute(waiting.values(**values, **NEXT_REVISION).returning(*SHOWN)).first()
+            if row is not None and row.parts:
+                family.drop(connection, job_id)
+        if row is not None:
+            return record(row)
+        running = (c.id == job_id, IS_JOB, c.state == "running")
+        self._database.change(jobs.update().where(*running).values(cancel_requested=True, **NEXT_REVISION))
         return self.get(job_id)
 
-    def renew(self, owner: str, job_ids: Collection[str], *, lease_s: float) -> None:
-        """Prolong the leases of these jobs, where ``owner`` still runs them."""
-        held = (_c.id.in_(job_ids), _c.owner == owner, _c.state == "running")
-        self._change(_jobs.update().where(*held).values(lease_until_s=self._clock() + lease_s))
+    def renew(self, owner: str, ids: Collection[str], *, lease_s: float) -> None:
+        """Prolong the leases of these runs, where ``owner`` still has them."""
+        held = _unlocked(c.id.in_(ids), c.owner == owner, c.state == "running")
+        self._database.change(jobs.update().where(held).values(lease_until_s=self._clock() + lease_s))
 
     def running(self, owner: str) -> dict[tuple[str, int], bool]:
         """The runs that ``owner`` holds, as (id, attempt), and whether each is to be cancelled."""
-        held = sa.select(_c.id, _c.attempts, _c.cancel_requested).where(_c.state == "running", _c.owner == owner)
-        return {(row[0], row[1]): row[2] for row in self._rows(held)}
+        held = sa.select(c.id, c.attempts, c.cancel_requested).where(c.state == "running", c.owner == owner)
+        return {(row[0], row[1]): row[2] for row in self._database.rows(held)}
 
     def recover(
         self, held: Collection[str], is_gone: Callable[[str], bool], *, max_attempts: int, failure: Failure
     ) -> int:
-        """Queue again what nobody runs any more: jobs whose lease has passed, and those of owners known to be gone.
+        """Queue again what nobody runs any more: runs whose lease has passed, and those of owners known to be gone.
 
         Args:
-            held: ids of the caller's own jobs, which are left alone.
+            held: ids of the caller's own runs, which are left alone.
             is_gone: whether an owner certainly runs no more.
-            max_attempts: a job that was started as often as this fails instead.
+            max_attempts: a run that was started as often as this fails instead.
             failure: what is told then.
 
         Returns:
-            The number of jobs found.
+            The number of runs found.
         """
-        others = (_c.state == "running", _c.id.not_in(held))
-        owners = [row[0] for row in self._rows(sa.select(_c.owner).where(*others).distinct())]
+        others = (c.state == "running", c.id.not_in(held))
+        owners = [row[0] for row in self._database.rows(sa.select(c.owner).where(*others).distinct())]
         if not owners:
             return 0
         gone = [owner for owner in owners if is_gone(owner)]
-        lost = sa.and_(*others, sa.or_(_c.lease_until_s < self._clock(), _c.owner.in_(gone)))
-        ended = {"finished_s": self._clock(), "payload": b"", **_LET_GO}
-        told = failure.to_json()
-        outcomes = [
-            (_c.cancel_requested, {"state": "cancelled", **ended}),
-            (_c.attempts >= max_attempts, {"state": "failed", "failure": told, **ended}),
-            (sa.true(), {"state": "queued", "started_s": None, **_LET_GO}),
-        ]
-        return sum(self._change(_jobs.update().where(lost, which).values(**values)) for which, values in outcomes)
+        lost = sa.or_(c.lease_until_s < self._clock(), c.owner.in_(gone))
+        found = self._database.rows(sa.select(*_CLAIMED, c.parts, c.cancel_requested).where(*others, lost))
+        for row in found:
+            claim = _claim(row)
+            if row.cancel_requested:
+                self.finish(claim, Outcome("cancelled"))
+            elif claim.attempt >= max_attempts:
+                self.finish(claim, Outcome("failed", failure=failure))
+            else:
+                self.requeue(claim)
+        return len(found)
 
     def sweep(self, retention_s: float) -> None:
         """Empty the records that finished more than ``retention_s`` ago, and forget the oldest of those."""
         now = self._clock()
-        old = (_c.state.in_(sorted(FINISHED)), _c.finished_s < now - retention_s)
-        self._change(_jobs.update().where(*old).values(state=EXPIRED, **_FORGET))
-        self._change(_jobs.delete().where(_c.state == EXPIRED, _c.finished_s < now - retention_s - TOMBSTONE_S))
+        old = _unlocked(IS_JOB, c.state.in_(sorted(FINISHED)), c.finished_s < now - retention_s)
+        self._database.change(jobs.update().where(old).values(state=EXPIRED, **_FORGET))
+        oldest = _unlocked(c.state == EXPIRED, c.finished_s < now - retention_s - TOMBSTONE_S)
+        self._database.change(jobs.delete().where(oldest))
+        self._database.change(jobs.delete().where(_unlocked(family.orphans())))
+
+    def _row(
+        self, kind: str, payload: bytes, *, priority: int, parts: Sequence[bytes], principal: str
+    ) -> dict[str, Any]:
+        return {
+            "id": secrets.token_urlsafe(18),
+            "parent": "",
+            "part": 0,
+            "parts": len(parts),
+            "parts_done": 0,
+            "kind": kind,
+            "state": SPLIT if parts else "queued",
+            "priority": priority,
+            "revision": 1,
+            "attempts": 0,
+            "cancel_requested": False,
+            "principal": principal,
+            "idempotency": None,
+            "work": None,
+            "created_s": self._clock(),
+            "payload": payload,
+        }
+
+    def _insert(self, row: dict[str, Any], parts: Sequence[bytes], max_queued: int) -> str:
+        values = [sa.literal(value, c[name].type) for name, value in row.items()]
+        waiting = sa.select(sa.func.count()).select_from(jobs).where(IS_JOB, WAITS_UNSTARTED).scalar_subquery()
+        inserted = jobs.insert().from_select(list(row), sa.select(*values).where(waiting < max_queued))
+        with self._database.transaction() as connection:
+            try:
+                number = connection.execute(inserted).rowcount
+            except IntegrityError:
+                raise _KeyTaken from None
+            if number == 0:
+                raise Busy(f"{max_queued} jobs are waiting already; send this one again a little later")
+            if parts:
+                connection.execute(jobs.insert(), family.part_rows(row, parts))
+        return row["id"]
+
+    def _known(self, row: Mapping[str, Any]) -> str | None:
+        mine = (c.principal == row["principal"], c.idempotency == row["idempotency"])
+        rows = self._database.rows(sa.select(c.id, c.work).where(*mine))
+        if rows and rows[0].work != row["work"]:
+            raise IdempotencyConflict("this key came before with another request; send a new key, or that request")
+        return rows[0].id if rows else None
+
+    def _claimed(self, row: Any, now_s: float) -> Claim:
+        if row.parent and row.part == 0:  # the first part to be taken, whoever takes it
+            self._database.change(family.begin(row.parent, now_s))
+        results = [part.result for part in self._database.rows(family.results(row.id))] if row.parts else None
+        return _claim(row, results)
+
+    def _finish_part(self, claim: Claim, outcome: Outcome) -> JobRecord | None:
+        try:
+            with self._database.transaction() as connection:
+                row = family.end_part(connection, claim, outcome, self._clock())
+        except family.RunLost:
+            return None
+        return record(row) if row is not None else None
+
+    def _queue_again(self, claim: Claim, **values: Any) -> None:
+        kept = sa.case((c.parts > 0, c.started_s), else_=None)
+        again = values | LET_GO | NEXT_REVISION | {"state": "queued", "started_s": kept}
+        self._database.change(jobs.update().where(*run_of(claim)).values(**again))
+        if claim.parent:
+            self._database.change(family.drop_unwanted(claim))
 
     def _create_tables(self) -> None:
-        self._change(CreateTable(_jobs, if_not_exists=True))
-        for index in sorted(_jobs.indexes, key=lambda index: str(index.name)):
-            self._change(CreateIndex(index, if_not_exists=True))
-
-    def _rows(self, statement: Any) -> Sequence[Any]:
-        with _told(), self._engine.connect() as connection:
-            return connection.execute(statement).all()
-
-    def _change(self, statement: Any) -> int:
-        """Execute a statement and give the number of rows that it changed."""
-        with _told(), self._engine.connect() as connection:
-            return connection.execute(statement).rowcount
+        self._database.change(CreateTable(jobs, if_not_exists=True))
+        for index in sorted(jobs.indexes, key=lambda index: str(index.name)):
+            self._database.change(CreateIndex(index, if_not_exists=True))
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn the database's errors into ours; what they say goes to the log only."""
-    try:
-        yield
-    except (SQLAlchemyError, OSError, ImportError) as error:
-        _log.warning("the jobs database failed", error=str(error).splitlines()[0])
-        raise JobsUnavailable("The database of jobs does not answer; try again later.") from error
+class _KeyTaken(Exception):
+    """Another job was added with this key."""
 
 
-def _open(url: sa.URL) -> sa.Engine:
-    if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
-    if not url.database or url.database == ":memory:":
-        raise ValueError("the jobs need a database file: several threads and processes share it")
-    Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"timeout": BUSY_TIMEOUT_S})
-    event.listen(engine, "connect", _tune_sqlite)
-    return engine
+def _allowed(min_priority: int) -> tuple[sa.ColumnElement[bool], ...]:
+    if min_priority == LOWEST:
+        return ()
+    return (sa.or_(c.priority >= min_priority, sa.not_(IS_JOB), c.parts > 0),)
 
 
-def _tune_sqlite(connection: Any, _record: object) -> None:
-    # Readers never wait for a writer; a commit survives the death of any process, not always a power cut.
-    connection.execute("PRAGMA journal_mode=WAL").close()
-    connection.execute("PRAGMA synchronous=NORMAL").close()
+def _claim(row: Any, results: Sequence[bytes] | None = None) -> Claim:
+    joined = tuple(results or ()) if row.parts else None
+    return Claim(row.id, row.kind, row.priority, row.payload, row.attempts, row.parent, row.part, joined)
 
 
-def _queue_length() -> sa.ScalarSelect[int]:
-    return sa.select(sa.func.count()).select_from(_jobs).where(_c.state == "queued").scalar_subquery()
+def _unlocked(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """The rows that nobody is changing: what changes many at once waits for none, and so never in a circle."""
+    return c.id.in_(sa.select(c.id).where(*conditions).with_for_update(skip_locked=True))
 
 
-def _run_of(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
-    return _c.id == claim.id, _c.attempts == claim.attempt, _c.state == "running"
-
-
-def _record(row: Any) -> JobRecord:
-    told: dict[str, Any] = dict(row._mapping)
-    failure = told.pop("failure")
-    return JobRecord(**told, failure=None if failure is None else Failure.from_json(failure))
+def _digest(kind: str, payload: bytes, parts: Sequence[bytes]) -> str:
+    """A digest of what is asked for; the length of each text goes before it, so that no two lists read the same."""
+    digest = sha256()
+    for text in (kind.encode(), payload, *parts):
+        digest.update(len(text).to_bytes(8, "big") + text)
+    return digest.hexdigest()

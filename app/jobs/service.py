@@ -1,13 +1,11 @@
-"""Long work as the API sees it: submit, wait, look, cancel. Nothing here blocks the event loop."""
+"""Long work as the API sees it: submit, wait, watch, cancel. Nothing here blocks the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -16,8 +14,9 @@ import structlog
 from app.errors import JobsUnavailable
 from app.jobs.embedded import EmbeddedEngine
 from app.jobs.engine import Engine, EngineOptions, EngineStatus
-from app.jobs.job import INTERACTIVE, JobRecord
+from app.jobs.job import INTERACTIVE, JobRecord, State
 from app.jobs.kinds import Kind
+from app.jobs.watching import Watching
 
 if TYPE_CHECKING:
     from app.jobs.records import Records
@@ -26,13 +25,10 @@ DATABASE_THREADS: Final = 4
 OPEN_RETRY_S: Final = 2.0
 START_TIMEOUT_S: Final = 10.0
 """How long a request waits for the database of a service that has just started."""
-LOOK_EVERY_S: Final = 0.5
-"""While waiting for a job that another process runs; the end of one's own is told at once."""
 CANCEL_TIMEOUT_S: Final = 1.0
 
 _log = structlog.stdlib.get_logger("app.jobs")
 _Value = TypeVar("_Value")
-_Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[JobRecord]"]
 
 
 class Jobs:
@@ -65,8 +61,7 @@ class Jobs:
         self._records: Records | None = None
         self._opened = threading.Event()
         self._stopping = threading.Event()
-        self._waiters: defaultdict[str, set[_Waiter]] = defaultdict(set)
-        self._lock = threading.Lock()
+        self._watching = Watching(self._changed)
 
     def start(self) -> None:
         """Begin in the background; requests that come before the database is open wait for it."""
@@ -74,11 +69,13 @@ class Jobs:
         self._threads = ThreadPoolExecutor(DATABASE_THREADS, "jobs-database")
         self._opener = threading.Thread(target=self._open, name="jobs-open", daemon=True)
         self._opener.start()
+        self._watching.start()
 
     def stop(self) -> None:
         """End the engine and close the database; what still runs is queued for the next start."""
         self._stopping.set()
         self._opener.join()
+        self._watching.stop()
         self._engine.stop()
         self._threads.shutdown()
         self._opened.clear()
@@ -86,24 +83,41 @@ class Jobs:
             self._records.close()
             self._records = None
 
-    async def submit(self, kind: str, payload: bytes, *, priority: int = INTERACTIVE) -> str:
+    async def submit(
+        self,
+        kind: str,
+        payload: bytes,
+        *,
+        priority: int = INTERACTIVE,
+        parts: Sequence[bytes] = (),
+        key: str | None = None,
+    ) -> str:
         """Queue a job and give its id.
 
         Args:
             kind: a key of the table of kinds.
-            payload: JSON, what the kind's function is called with.
-            priority: higher ones are started first; see `app.jobs.job`.
+            payload: JSON, what the kind's function is called with; where there are parts, its join.
+            priority: higher ones are started first, also between the parts of a job; see `app.jobs.job`.
+            parts: JSON, what the kind's function is called with for each part, on any worker and in any order. One part
+                that fails fails the job.
+            key: of the caller's choice; the same key with the same work gives the id of the same job, for as long as
+                its record is kept.
 
         Raises:
             Busy: too many jobs wait.
+            IdempotencyConflict: the key came before with other work.
             JobsUnavailable: the database fails, or the workers cannot load the code of this kind.
         """
         if kind not in self._kinds:
             raise ValueError(f"there is no kind of job {kind!r}; known are {sorted(self._kinds)}")
+        if parts and not self._kinds[kind].join:
+            raise ValueError(f"jobs of the kind {kind!r} cannot be made of parts: nothing joins them")
         if kind in self.status().unavailable:
             raise JobsUnavailable(f"Jobs of the kind {kind} cannot run here; the service's log says why.")
         limit = self._max_queued
-        job_id = await self._ask(lambda records: records.add(kind, payload, priority=priority, max_queued=limit))
+        job_id = await self._ask(
+            lambda records: records.add(kind, payload, priority=priority, max_queued=limit, parts=parts, key=key)
+        )
         self._engine.wake()
         return job_id
 
@@ -119,22 +133,53 @@ class Jobs:
         """Give the record as soon as the job has finished, or after ``timeout_s`` as it is then.
 
         Raises:
-            NotFound, Gone, JobsUnavailable: as for `get`.
+            NotFound, Gone, JobsUnavailable: as for `get`; a database that fails in between is waited for.
         """
         end_s = monotonic() + timeout_s
-        loop = asyncio.get_running_loop()
-        finished: asyncio.Future[JobRecord] = loop.create_future()
-        self._add_waiter(job_id, (loop, finished))
-        try:
-            while True:
-                record = await self.get(job_id)
-                left_s = end_s - monotonic()
-                if record.finished or left_s <= 0:
-                    return record
-                with suppress(TimeoutError):
-                    return await asyncio.wait_for(asyncio.shield(finished), min(left_s, LOOK_EVERY_S))
-        finally:
-            self._drop_waiter(job_id, (loop, finished))
+        with self._watching.listener(job_id) as listener:
+            record = await self._look(job_id)
+            while not record.finished:
+                try:
+                    async with asyncio.timeout(max(0.0, end_s - monotonic())):
+                        record = await listener.newer(record.revision)
+                except TimeoutError:
+                    return await self.get(job_id)
+        return record
+
+    async def watch(self, job_id: str, after_revision: int | None = None) -> AsyncIterator[JobRecord]:
+        """Give the record as it is and after each change, until the job has finished.
+
+        Changes that follow each other closely are given as one. A database that fails in between is waited for.
+
+        Args:
+            job_id: of any job, whichever process runs it.
+            after_revision: of the last record that the caller has, which is not given again.
+
+        Raises:
+            NotFound, Gone, JobsUnavailable: as for `get`, before the first record.
+        """
+        with self._watching.listener(job_id) as listener:
+            record = await self._look(job_id)
+            if record.revision != after_revision:
+                yield record
+            while not record.finished:
+                record = await listener.newer(record.revision)
+                yield record
+
+    async def list(
+        self, *, state: State | None = None, kind: str | None = None, limit: int = 100
+    ) -> Sequence[JobRecord]:
+        """Give the records of jobs, without their results, the newest first.
+
+        Args:
+            state: only those in this state.
+            kind: only those of this kind.
+            limit: at most as many.
+
+        Raises:
+            JobsUnavailable: the database fails.
+        """
+        return await self._ask(lambda records: records.newest(state=state, kind=kind, limit=limit))
 
     async def cancel(self, job_id: str) -> JobRecord:
         """Cancel a job and give its record, normally as it is after the end; of a finished job nothing changes.
@@ -143,10 +188,10 @@ class Jobs:
             NotFound, Gone, JobsUnavailable: as for `get`.
         """
         record = await self._ask(lambda records: records.cancel(job_id))
-        if record.finished:
-            self._tell_waiters(record)
-            return record
         self._engine.cancel(job_id)
+        if record.finished:
+            self._watching.tell(record)
+            return record
         return await self.wait(job_id, CANCEL_TIMEOUT_S)
 
     async def count(self) -> dict[str, int]:
@@ -177,7 +222,7 @@ class Jobs:
                 _log.exception("the database of jobs cannot be opened")
                 self._stopping.wait(OPEN_RETRY_S)
             else:
-                self._engine.start(self._records, self._on_finished)
+                self._engine.start(self._records, self._on_change)
                 self._opened.set()
                 return
 
@@ -189,29 +234,16 @@ class Jobs:
             raise JobsUnavailable("The database of jobs cannot be opened; the service's log says why.")
         return question(self._records)
 
-    def _on_finished(self, record: JobRecord) -> None:
-        if self._told_finished is not None:
+    async def _look(self, job_id: str) -> JobRecord:
+        """Get a record and note it as seen, for those who listen."""
+        record = await self.get(job_id)
+        self._watching.tell(record)
+        return record
+
+    def _changed(self, seen: Mapping[str, int]) -> Sequence[JobRecord]:
+        return self._records.changed(seen) if self._records is not None else ()
+
+    def _on_change(self, record: JobRecord) -> None:
+        if record.finished and self._told_finished is not None:
             self._told_finished(record)
-        self._tell_waiters(record)
-
-    def _tell_waiters(self, record: JobRecord) -> None:
-        with self._lock:
-            waiters = list(self._waiters.get(record.id, ()))
-        for loop, finished in waiters:
-            with suppress(RuntimeError):  # a loop that has closed waits for nothing
-                loop.call_soon_threadsafe(_fulfil, finished, record)
-
-    def _add_waiter(self, job_id: str, waiter: _Waiter) -> None:
-        with self._lock:
-            self._waiters[job_id].add(waiter)
-
-    def _drop_waiter(self, job_id: str, waiter: _Waiter) -> None:
-        with self._lock:
-            self._waiters[job_id].discard(waiter)
-            if not self._waiters[job_id]:
-                del self._waiters[job_id]
-
-
-def _fulfil(finished: asyncio.Future[JobRecord], record: JobRecord) -> None:
-    if not finished.done():
-        finished.set_result(record)
+        self._watching.tell(record)

@@ -117,7 +117,7 @@ def test_a_worker_stops_what_was_given_to_another_service(start: Start, tmp_path
         job_id = await jobs.submit("stick", b"null")
         pid = orjson.loads(await progress(jobs, job_id))["pid"]
         with sqlite3.connect(tmp_path / "jobs.sqlite3") as database:
-            database.execute("UPDATE beamline_jobs_1 SET owner = 'elsewhere 1 1 a'")
+            database.execute("UPDATE beamline_jobs_2 SET owner = 'elsewhere 1 1 a'")
         database.close()
         for _ in range(100):
             if not runs(pid):

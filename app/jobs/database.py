@@ -1,0 +1,87 @@
+"""The database under the records: SQLite or PostgreSQL, opened, asked, and its errors told as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.errors import JobsUnavailable
+
+BUSY_TIMEOUT_S: Final = 5.0
+
+_log = structlog.stdlib.get_logger("app.jobs")
+
+
+class Database:
+    """One statement at a time in autocommit, or several in a transaction, from any thread.
+
+    All methods raise `JobsUnavailable` where the database fails.
+
+    Args:
+        url: SQLAlchemy's; a SQLite file is created with its folder.
+    """
+
+    def __init__(self, url: str) -> None:
+        with told():
+            self._engine = _open(sa.make_url(url))
+        self._sqlite = self._engine.dialect.name == "sqlite"
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def rows(self, statement: Any) -> Sequence[Any]:
+        with told(), self._engine.connect() as connection:
+            return connection.execute(statement).all()
+
+    def change(self, statement: Any) -> int:
+        """Execute a statement and give the number of rows that it changed."""
+        with told(), self._engine.connect() as connection:
+            return connection.execute(statement).rowcount
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Several statements of which all or none are done; an exception undoes them and passes.
+
+        The isolation is READ COMMITTED: lock a job before its parts, everywhere, so that no two wait for each other.
+        """
+        with told(), self._engine.connect() as connection:
+            if not self._sqlite:
+                connection.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin():
+                if self._sqlite:  # of many writers each waits its turn here, and none in the middle
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn the database's errors into ours; what they say goes to the log only."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError, ImportError) as error:
+        _log.warning("the jobs database failed", error=str(error).splitlines()[0])
+        raise JobsUnavailable("The database of jobs does not answer; try again later.") from error
+
+
+def _open(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
+    if not url.database or url.database == ":memory:":
+        raise ValueError("the jobs need a database file: several threads and processes share it")
+    Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _tune_sqlite)
+    return engine
+
+
+def _tune_sqlite(connection: Any, _record: object) -> None:
+    # Readers never wait for a writer; a commit survives the death of any process, not always a power cut.
+    connection.execute("PRAGMA journal_mode=WAL").close()
+    connection.execute("PRAGMA synchronous=NORMAL").close()
