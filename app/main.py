@@ -18,6 +18,7 @@ from app.api import (
     docs,
     health,
     indexing,
+    indexing_batches,
     indexing_files,
     jobs,
     models,
@@ -107,6 +108,7 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
         waveform.create_router(_waveform_limits(settings)),
         indexing.create_router(indexing_limits),
         indexing_files.create_router(indexing_limits),
+        indexing_batches.create_router(indexing_limits),
         aggregates.create_router(aggregates.Limits(settings.max_images, settings.max_upload_bytes)),
     )
     for router in (*made, *ROUTERS):
@@ -116,11 +118,13 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
 
 def _fast_routes(settings: Settings, registry: ModelRegistry) -> list[FastRoute]:
     """What is answered in front of FastAPI, by the same functions as behind it."""
-    return []
+    return [*polarization.fast_routes(_polarization_limits(settings), registry)]
 
 
 def _polarization_limits(settings: Settings) -> polarization.Limits:
-    return polarization.Limits(settings.max_experiments, settings.max_times, settings.max_upload_bytes)
+    return polarization.Limits(
+        settings.max_experiments, settings.max_times, settings.max_body_bytes, settings.max_upload_bytes
+    )
 
 
 def _waveform_limits(settings: Settings) -> waveform.Limits:

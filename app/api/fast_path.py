@@ -35,6 +35,11 @@ class FastRequest:
     body: bytes
     names: Mapping[str, str]
 
+    def header(self, name: bytes) -> str | None:
+        """The value of a header as Starlette decodes it; None without it."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
 
 Answer = Response | None
 """None: FastAPI answers, with the same body."""

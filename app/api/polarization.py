@@ -12,6 +12,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from app.api.fast_path import FastRequest, FastRoute
 from app.api.negotiation import BINARY, MEDIA_TYPES, VARY, Format, accepted_format, answered_as
 from app.api.polarization_answers import json_bytes, survey_json, written
 from app.api.polarization_cases import cases_from_experiments
@@ -39,6 +40,9 @@ INLINE_TIMES: Final = 5_000
 INLINE_EXPERIMENTS: Final = 20
 """Requests up to here are computed in the event loop, in about a millisecond; larger ones in a thread."""
 
+INLINE_BYTES: Final = 64 * 1024
+"""Longer bodies are left to FastAPI without a look: they are no small requests, and would be parsed twice."""
+
 WORKING_THREADS: Final = 4
 """For files, pictures and large requests; others wait, so that the rest of the service always has threads."""
 
@@ -53,11 +57,13 @@ class Limits:
     Attributes:
         experiments: most experiments.
         times: most times to predict at, all experiments together.
+        body_bytes: longest JSON body [bytes].
         upload_bytes: largest upload [bytes].
     """
 
     experiments: int = 1000
     times: int = 100_000
+    body_bytes: int = 4 * 1024 * 1024
     upload_bytes: int = 64 * 1024 * 1024
 
 
@@ -141,13 +147,8 @@ def create_router(limits: Limits) -> APIRouter:
         Times are ISO date-times or seconds since the initial calibration. D3 writes local time without a zone; with a
         zone, answers are in UTC. `Accept` chooses JSON, CSV in D3's columns, or a picture.
         """
-        # Called by hand: as dependencies, body and registry would cost a tenth of the whole request.
-        asked, registry = await _BODY(request), registry_of(request)
-        form = accepted_format(request.headers.get("accept"))
-        cases = _cases(asked, limits)
-        work = partial(_answer, cases, registry, Choice(asked.model, asked.version), form)
-        content = work() if _is_small(cases, form) else await anyio.to_thread.run_sync(work, limiter=threads)
-        return Response(content, headers=VARY, media_type=MEDIA_TYPES[form])
+        work = _work(await _BODY(request), request.headers.get("accept"), registry_of(request), limits)
+        return work.done() if work.is_small else await anyio.to_thread.run_sync(work.done, limiter=threads)
 
     @router.post(
         "/predict/file",
@@ -174,21 +175,47 @@ def create_router(limits: Limits) -> APIRouter:
     return router
 
 
+def fast_routes(limits: Limits, registry: ModelRegistry) -> list[FastRoute]:
+    """What is answered in front of FastAPI: small requests for numbers."""
+
+    def predict_experiments(request: FastRequest) -> Response | None:
+        asked = _BODY.read(request.header(b"content-type"), request.body)
+        work = _work(asked, request.header(b"accept"), registry, limits)
+        return work.done() if work.is_small else None
+
+    return [FastRoute("/polarization/predict", predict_experiments, min(INLINE_BYTES, limits.body_bytes))]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a request asks for, checked; the rest is computing."""
+
+    cases: Sequence[Case]
+    choice: Choice
+    form: Format
+    registry: ModelRegistry
+
+    @property
+    def is_small(self) -> bool:
+        times = sum(len(case.ask.time_s) for case in self.cases)
+        return self.form in ("json", "csv") and times <= INLINE_TIMES and len(self.cases) <= INLINE_EXPERIMENTS
+
+    def done(self) -> Response:
+        content = written(solved(self.cases, self.registry, self.choice), self.form)
+        return Response(content, headers=VARY, media_type=MEDIA_TYPES[self.form])
+
+
+def _work(asked: PredictRequest, accept: str | None, registry: ModelRegistry, limits: Limits) -> _Work:
+    form = accepted_format(accept)
+    return _Work(_cases(asked, limits), Choice(asked.model, asked.version), form, registry)
+
+
 def _cases(asked: PredictRequest, limits: Limits) -> list[Case]:
     if len(asked.experiments) > limits.experiments:
         raise TooLarge(
             f"{len(asked.experiments)} experiments, at most {limits.experiments} are answered: split the request"
         )
     return cases_from_experiments(asked.experiments, asked.correction, limits.times)
-
-
-def _is_small(cases: Sequence[Case], form: Format) -> bool:
-    times = sum(len(case.ask.time_s) for case in cases)
-    return form in ("json", "csv") and times <= INLINE_TIMES and len(cases) <= INLINE_EXPERIMENTS
-
-
-def _answer(cases: Sequence[Case], registry: ModelRegistry, choice: Choice, form: Format) -> bytes:
-    return written(solved(cases, registry, choice), form)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Request
@@ -53,6 +54,9 @@ class Problem(BaseModel):
         str | None, Field(description="The same as in the header `X-Request-ID` and in the logs.")
     ] = None
     errors: Annotated[list[FieldError] | None, Field(description="The fields that failed, where the input did.")] = None
+    error: Annotated[
+        str | None, Field(description="Under `/v2`: `detail` once more, where clients of that protocol look for it.")
+    ] = None
 
 
 ModelName = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64, description="Name of the model.")]
@@ -113,9 +117,13 @@ class JsonBody(Generic[Model]):
             UnsupportedFormat: the content type is not JSON.
             RequestValidationError: the body is not JSON or does not fit the model.
         """
-        if not is_json(content_type(request.headers.get("content-type")) or JSON):
-            raise UnsupportedFormat(f"the body must be {JSON}; the Content-Type header says something else")
+        _check_json(request.headers.get("content-type"))
         return self.parse(await request.body())
+
+    def read(self, content_type: str | None, body: bytes) -> Model:
+        """The same for a body that is at hand, with the same errors."""
+        _check_json(content_type)
+        return self.parse(body)
 
     def parse(self, body: bytes) -> Model:
         try:
@@ -130,6 +138,13 @@ class JsonBody(Generic[Model]):
         definitions = schema.pop("$defs", {}) | {self._model.__name__: schema}
         reference = {"$ref": REF_TEMPLATE.format(model=self._model.__name__), "$defs": definitions}
         return {"requestBody": {"required": True, "content": {JSON: {"schema": reference, "examples": self._examples}}}}
+
+
+@lru_cache(maxsize=64)
+def _check_json(header: str | None) -> None:
+    """Refuse another content type than JSON."""
+    if not is_json(content_type(header) or JSON):
+        raise UnsupportedFormat(f"the body must be {JSON}; the Content-Type header says something else")
 
 
 def validated(model: type[Model], values: object, where: Sequence[str]) -> Model:
