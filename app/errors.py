@@ -51,6 +51,20 @@ class TooLarge(AppError):
     title = "The input is too large"
 
 
+class Unauthenticated(AppError):
+    """A request without a key, or with one that is not known, where a key is needed."""
+
+    kind = "unauthenticated"
+    title = "A key is needed"
+
+
+class Forbidden(AppError):
+    """A request that the caller's key does not allow, or that no key of this service allows."""
+
+    kind = "forbidden"
+    title = "This is not allowed"
+
+
 class NotFound(AppError):
     """A model, version or alias that does not exist; the details list those that do."""
 

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "BEAMLINE_"
@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     An unknown variable with the prefix is an error: a misspelt name must not silently keep a default.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     """Address to listen on. The default is reachable from this machine only."""
@@ -42,6 +42,9 @@ class Settings(BaseSettings):
 
     registry_poll_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
     """Seconds between two looks at the model store for new versions and moved aliases."""
+
+    admin_key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """The key that allows to load and unload models, at least 16 characters; without one nobody may."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log record to write."""
@@ -69,6 +72,9 @@ class Settings(BaseSettings):
 
     max_waveforms: Annotated[int, Field(ge=1)] = 10_000
     """Most S2 waveforms in one request, and 5,000 times as many samples."""
+
+    max_rows: Annotated[int, Field(ge=1)] = 10_000
+    """Most rows of a tensor in one open-inference request."""
 
     max_images: Annotated[int, Field(ge=1)] = 1000
     """Most diffraction patterns in one request for the particles of aggregates."""

@@ -41,3 +41,13 @@ def test_every_setting_is_documented() -> None:
     page = (Path(__file__).resolve().parents[1] / "docs" / "settings.md").read_text()
     for name in Settings.model_fields:
         assert f"`{PREFIX}{name.upper()}`" in page
+
+
+def test_the_admin_key_is_long_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEAMLINE_ADMIN_KEY", "short-secret")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert "short-secret" not in str(refused.value)
+    monkeypatch.setenv("BEAMLINE_ADMIN_KEY", "a-secret-of-some-length")
+    assert "a-secret" not in repr(Settings())
+    assert "a-secret" not in Settings().model_dump_json()

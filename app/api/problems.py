@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from app import errors
 from app.api.schema import FieldError
@@ -22,6 +23,8 @@ _log = structlog.stdlib.get_logger("app.api")
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "/problems/"
+PROTOCOL_PREFIX = "/v2/"
+"""Routes of the open inference protocol begin with it."""
 MAX_ERRORS = 20
 MAX_TEXT = 300
 
@@ -39,21 +42,36 @@ class Kind:
         title: short line, the same for every occurrence.
         advice: what the caller can do; the page of the kind and the default detail.
         retry_after_s: when to try again; the Retry-After header.
+        challenge: how to say who one is; the WWW-Authenticate header.
     """
 
     status: int
     title: str
     advice: str
     retry_after_s: int | None = None
+    challenge: str | None = None
 
 
-def _of(error: type[errors.AppError], status: int, advice: str, retry_after_s: int | None = None) -> tuple[str, Kind]:
-    return error.kind, Kind(status, error.title, advice, retry_after_s)
+def _of(
+    error: type[errors.AppError],
+    status: int,
+    advice: str,
+    retry_after_s: int | None = None,
+    challenge: str | None = None,
+) -> tuple[str, Kind]:
+    return error.kind, Kind(status, error.title, advice, retry_after_s, challenge)
 
 
 KINDS: dict[str, Kind] = dict(
     [
         ("malformed-body", Kind(400, "The body cannot be read", "Send a well-formed body in UTF-8 and try again.")),
+        _of(
+            errors.Unauthenticated,
+            401,
+            "Send a key of this service in the header Authorization: Apikey SECRET.",
+            challenge='Apikey realm="beamline", Bearer realm="beamline"',
+        ),
+        _of(errors.Forbidden, 403, "Ask whoever runs the service for a key that allows it."),
         _of(
             errors.NotFound,
             404,
@@ -118,7 +136,23 @@ def problem(
         content |= {"instance": f"urn:beamline:request:{current}", "request_id": current}
     if row.retry_after_s is not None:
         headers = {"Retry-After": str(row.retry_after_s)} | dict(headers or {})
-    return Response(orjson.dumps(content), row.status, headers, MEDIA_TYPE)
+    if row.challenge is not None:
+        headers = {"WWW-Authenticate": row.challenge} | dict(headers or {})
+    return _ProblemResponse(content, row.status, headers)
+
+
+class _ProblemResponse(Response):
+    """A problem; under `/v2` it has the member `error` too, the only one that clients of that protocol look for."""
+
+    def __init__(self, content: dict[str, object], status: int, headers: Mapping[str, str] | None) -> None:
+        super().__init__(orjson.dumps(content), status, headers, MEDIA_TYPE)
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].removeprefix(scope.get("root_path", "")).startswith(PROTOCOL_PREFIX):
+            self.body = orjson.dumps(self._content | {"error": self._content["detail"]})
+            self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
