@@ -13,12 +13,22 @@ import pytest
 from app.jobs.engine import EngineOptions
 from app.jobs.job import JobRecord
 from app.jobs.kinds import Kind
+from app.jobs.records import Records
 from app.jobs.service import Jobs
 from tests.jobs.sample_kinds import KINDS
 
 Value = TypeVar("Value")
 Start = Callable[..., Jobs]
 TIMEOUT_S = 20.0
+
+
+class Clock:
+    """Stands still unless a test moves it."""
+
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 def run(coroutine: Coroutine[Any, Any, Value]) -> Value:
@@ -51,6 +61,18 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def records(tmp_path: Path, clock: Clock) -> Iterator[Records]:
+    opened = Records(f"sqlite:///{tmp_path}/state/jobs.sqlite3", clock=clock)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import orjson
@@ -19,7 +19,7 @@ Cancelled = Callable[[], bool]
 warm = 0
 
 KINDS = {
-    name: Kind(f"tests.jobs.sample_kinds:{name}")
+    name: Kind(f"tests.jobs.sample_kinds:{name}", join="tests.jobs.sample_kinds:joined")
     for name in (
         "echo",
         "warmth",
@@ -32,6 +32,8 @@ KINDS = {
         "print_out",
         "wrong_type",
         "stick_once",
+        "refuse_one",
+        "stick_or_echo",
     )
 }
 
@@ -107,3 +109,22 @@ def stick_once(payload: bytes, report: Report, _cancelled: Cancelled) -> bytes:
     report(orjson.dumps({"pid": os.getpid()}))
     time.sleep(60)
     return b"null"
+
+
+def refuse_one(payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
+    """Refuse "bad"."""
+    if payload == b'"bad"':
+        raise InvalidInput("pattern 3 is empty")
+    return payload
+
+
+def stick_or_echo(payload: bytes, _report: Report, cancelled: Cancelled) -> bytes:
+    """Answer at once, but "long" only when it is cancelled."""
+    while payload == b'"long"' and not cancelled():
+        time.sleep(0.01)
+    return payload
+
+
+def joined(payload: bytes, results: Sequence[bytes]) -> bytes:
+    """What the job and its parts had, and where they were joined."""
+    return orjson.dumps({"job": orjson.loads(payload), "parts": [orjson.loads(one) for one in results]})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,28 +10,10 @@ import pytest
 from app.errors import Busy, Gone, JobsUnavailable, NotFound
 from app.jobs.job import UNEXPECTED, Claim, Outcome
 from app.jobs.records import TOMBSTONE_S, Records
+from tests.jobs.conftest import Clock
 
 LEASE_S = 10.0
 DONE = Outcome("done", b"1")
-
-
-class Clock:
-    now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def records(tmp_path: Path, clock: Clock) -> Iterator[Records]:
-    opened = Records(f"sqlite:///{tmp_path}/state/jobs.sqlite3", clock=clock)
-    yield opened
-    opened.close()
 
 
 def add(records: Records, priority: int = 0, payload: bytes = b"null") -> str:
