@@ -11,7 +11,7 @@ import numpy as np
 
 from app.crystallography.cell import UnitCell
 from app.errors import InvalidInput
-from app.indexing import job
+from app.indexing import batch_job, files_job, job
 from app.indexing.problem import (
     Extinction,
     IndexedLine,
@@ -128,7 +128,13 @@ def run(payload: bytes, report: Callable[[bytes], None], cancelled: Callable[[],
         return job.run(payload, report, cancelled)
 
 
-def run_batch(payload: bytes, report: Callable[[bytes], None], cancelled: Callable[[], bool]) -> bytes:
-    """`app.indexing.job.run_batch` with this solver."""
+def run_part(payload: bytes, report: Callable[[bytes], None], cancelled: Callable[[], bool]) -> bytes:
+    """`app.indexing.batch_job.run` with this solver."""
     with patch.object(job, "_solve", lambda: solve):
-        return job.run_batch(payload, report, cancelled)
+        return batch_job.run(payload, report, cancelled)
+
+
+def run_file(payload: bytes, report: Callable[[bytes], None], cancelled: Callable[[], bool]) -> bytes:
+    """`app.indexing.files_job.run` with this solver."""
+    with patch.object(job, "_solve", lambda: solve):
+        return files_job.run(payload, report, cancelled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final
@@ -13,26 +14,22 @@ from starlette.responses import Response
 
 from app.api.indexing_answers import MEDIA_TYPES, Format, Rows, written
 from app.api.indexing_schema import (
-    BATCH_EXAMPLES,
     EXAMPLES,
-    BatchAnswer,
-    BatchRequest,
     LinesIn,
     OptionsIn,
-    RefusedPattern,
     SolveAnswer,
     SolveRequest,
 )
-from app.api.jobs import Job, answer_or_accept
+from app.api.jobs import IdempotencyKey, Job, answer_or_accept
 from app.api.negotiation import VARY, accepted
 from app.api.problems import BODY, documented
 from app.api.schema import JsonBody
 from app.api.seams import JobsOf
-from app.errors import AppError, TooLarge
+from app.errors import AppError
 from app.indexing import job
 from app.indexing.peaks import refused
 from app.indexing.question import Question, ask, solve_options
-from app.jobs.job import BATCH, INTERACTIVE
+from app.jobs.job import INTERACTIVE
 from app.jobs.service import Jobs
 
 MARGIN_S: Final = 30.0
@@ -41,8 +38,16 @@ MARGIN_S: Final = 30.0
 WORKING_THREADS: Final = 2
 """For files and pictures; others wait, so that the rest of the service always has threads."""
 
-JOB_KINDS: Final = ("not-acceptable", "conflict", "too-many-requests", "job-lost", "job-timed-out", "jobs-unavailable")
-_ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
+JOB_KINDS: Final = (
+    "not-acceptable",
+    "conflict",
+    "idempotency-conflict",
+    "too-many-requests",
+    "job-lost",
+    "job-timed-out",
+    "jobs-unavailable",
+)
+ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
     202: {
         "model": Job,
         "description": "Not ended within the caller's patience (`Prefer`): look at `Location` for the rest.",
@@ -57,10 +62,9 @@ _FORMATS: Final[dict[str, Any]] = {
 }
 ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The ranked cells, in the form that `Accept` asks for.", "content": _FORMATS},
-    **_ACCEPTED,
+    **ACCEPTED,
 }
 _SOLVE_BODY: Final = JsonBody(SolveRequest, examples=EXAMPLES)
-_BATCH_BODY: Final = JsonBody(BatchRequest, examples=BATCH_EXAMPLES)
 
 FormatQuery = Annotated[
     Format | None, Query(description="Form of the answer, for clients that cannot set `Accept`; wins over it.")
@@ -83,7 +87,7 @@ class Limits:
 
     Attributes:
         max_seconds: longest search of one pattern [s].
-        max_job_seconds: longest that all patterns of one request may take together [s].
+        max_job_seconds: longest that one run of a worker may take [s].
         patterns: most patterns in one request.
         upload_bytes: largest upload [bytes].
     """
@@ -113,6 +117,7 @@ def create_router(limits: Limits) -> APIRouter:
         format: FormatQuery = None,
         rows: RowsQuery = "cells",
         prefer: PreferHeader = None,
+        idempotency_key: IdempotencyKey = None,
     ) -> Response:
         """Unit cells that explain the lines, ranked by how probable each is.
 
@@ -122,35 +127,12 @@ def create_router(limits: Limits) -> APIRouter:
         """
         form = format or accepted(request.headers.get("accept"), MEDIA_TYPES)
         question = _question(asked, asked, limits)
-        result = await finished(request, jobs, Work.of(question))
+        result = await finished(request, jobs, Work.of(question), idempotency_key)
         if isinstance(result, Response):
             return result
         writing = partial(written, result, form, question.peaks, rows=rows)
         content = result if form == "json" else await anyio.to_thread.run_sync(writing, limiter=threads)
         return Response(content, headers=VARY, media_type=MEDIA_TYPES[form])
-
-    @router.post(
-        "/solve/batch",
-        summary="Index many patterns",
-        response_model=BatchAnswer,
-        responses={**_ACCEPTED, **documented(*BODY, *JOB_KINDS)},
-        openapi_extra=_BATCH_BODY.openapi,
-    )
-    async def solve_batch(
-        asked: Annotated[BatchRequest, Depends(_BATCH_BODY)],
-        request: Request,
-        jobs: JobsOf,
-        prefer: PreferHeader = None,
-    ) -> Response:
-        """Ranked cells of each pattern, in the order of the patterns; what is wrong with one is told in its place.
-
-        Made for series: send `Prefer: respond-async` and look at the job, whose progress counts the patterns.
-        """
-        questions = _questions(asked, limits)
-        seconds = asked.max_seconds * len(questions)
-        work = Work("indexing.batch", job.batch_payload(questions), seconds + MARGIN_S, BATCH)
-        result = await finished(request, jobs, work)
-        return result if isinstance(result, Response) else Response(result, media_type=MEDIA_TYPES["json"])
 
     return router
 
@@ -163,16 +145,20 @@ class Work:
     payload: bytes
     patience_s: float
     priority: int = INTERACTIVE
+    parts: Sequence[bytes] = ()
 
     @classmethod
     def of(cls, question: Question) -> Work:
         return cls("indexing.solve", job.payload(question), question.options.max_seconds + MARGIN_S)
 
 
-async def finished(request: Request, jobs: Jobs, work: Work) -> bytes | Response:
-    """Do a job: its result, or the answer to give in place of it."""
-    job_id = await jobs.submit(work.kind, work.payload, priority=work.priority)
-    record = await answer_or_accept(request, jobs, job_id, max_wait_s=work.patience_s)
+async def finished(request: Request, jobs: Jobs, work: Work, key: str | None = None) -> bytes | Response:
+    """Do a job: its result, or the answer to give in place of it.
+
+    A caller who hangs up cancels the job, but not where it gave a key: with that it may ask again.
+    """
+    job_id = await jobs.submit(work.kind, work.payload, priority=work.priority, parts=work.parts, key=key)
+    record = await answer_or_accept(request, jobs, job_id, max_wait_s=work.patience_s, cancel_on_disconnect=key is None)
     return record if isinstance(record, Response) else record.result or b"{}"
 
 
@@ -187,6 +173,9 @@ def _question(lines: LinesIn, options: OptionsIn, limits: Limits) -> Question:
 def check_options(options: OptionsIn, limits: Limits, patterns: int = 1) -> None:
     """Check what all patterns of a request share.
 
+    Args:
+        patterns: how many are searched one after another, by one worker.
+
     Raises:
         InvalidInput: a search longer than the service allows, or options that exclude each other.
     """
@@ -195,32 +184,13 @@ def check_options(options: OptionsIn, limits: Limits, patterns: int = 1) -> None
             ["max_seconds"], f"found {options.max_seconds:g}, this service allows at most {limits.max_seconds:g}"
         )
     if (seconds := options.max_seconds * patterns) > limits.max_job_seconds:
+        found = "it" if patterns == 1 else f"{patterns} patterns of {options.max_seconds:g} s"
         raise refused(
             ["max_seconds"],
-            f"{patterns} patterns of {options.max_seconds:g} s may take {seconds:g} s, and one job at most "
-            f"{limits.max_job_seconds:g} s: lower max_seconds, or split the request",
+            f"{found} may take {seconds:g} s, and one worker may be busy for {limits.max_job_seconds:g} s at most: "
+            "lower max_seconds",
         )
     solve_options(options.changes())
-
-
-def _questions(asked: BatchRequest, limits: Limits) -> list[Question | dict[str, Any]]:
-    if len(asked.patterns) > limits.patterns:
-        raise TooLarge(f"{len(asked.patterns)} patterns, at most {limits.patterns} are taken: split the request")
-    try:
-        check_options(asked, limits, len(asked.patterns))
-    except AppError as error:
-        raise located(error, "body") from None
-    return [_in_place(pattern, index, asked) for index, pattern in enumerate(asked.patterns)]
-
-
-def _in_place(pattern: LinesIn | RefusedPattern, index: int, options: OptionsIn) -> Question | dict[str, Any]:
-    way = ("body", "patterns", index)
-    if isinstance(pattern, RefusedPattern):
-        return pattern.content(*way)
-    try:
-        return ask(pattern.lines(), options.changes(), name=pattern.name or "")
-    except AppError as error:
-        return job.error_content(error, *way)
 
 
 def located(error: AppError, *way: str | int) -> AppError:

@@ -31,11 +31,12 @@ from app.api.indexing_answers import (
     written,
 )
 from app.api.indexing_schema import OptionsIn, PeaksAnswer, SolveAnswer
+from app.api.jobs import IdempotencyKey
 from app.api.negotiation import BINARY, VARY, accepted, answered_as
 from app.api.problems import BODY, at, documented
 from app.api.schema import FORMAT_FIELD, Input
 from app.api.seams import JobsOf
-from app.api.uploads import form_body, one_file
+from app.api.uploads import FIELD, form_body, one_file
 from app.errors import AppError
 from app.indexing import job
 from app.indexing.patterns.pattern import Axis
@@ -97,18 +98,14 @@ class PeaksQuery(PatternQuery):
         return FileOptions("pattern", self.axis, self.wavelength_ang, self.search(self.max_peaks))
 
 
-class SolveFileQuery(PatternQuery, OptionsIn):
-    """What may be said beside a file whose cell is asked for."""
+class SolveQuery(PatternQuery, OptionsIn):
+    """What may be said beside files whose cells are asked for."""
 
     model_config = ConfigDict(strict=False)
 
     content: Annotated[
         Content, Field(description="`pattern`, `lines`, or `auto`: fewer than 50 rows of numbers are a list of lines.")
     ] = "auto"
-    format: Annotated[Format | None, FORMAT_FIELD] = None
-    rows: Annotated[Rows, Field(description="Rows of the CSV: one for each cell, or for each line of each cell.")] = (
-        "cells"
-    )
 
     @field_validator("lattices", mode="before")
     @classmethod
@@ -121,6 +118,15 @@ class SolveFileQuery(PatternQuery, OptionsIn):
     def options(self) -> FileOptions:
         """The options of the file as the domain takes them."""
         return FileOptions(self.content, self.axis, self.wavelength_ang, self.search())
+
+
+class SolveFileQuery(SolveQuery):
+    """The same of one file."""
+
+    format: Annotated[Format | None, FORMAT_FIELD] = None
+    rows: Annotated[Rows, Field(description="Rows of the CSV: one for each cell, or for each line of each cell.")] = (
+        "cells"
+    )
 
 
 def create_router(limits: Limits) -> APIRouter:
@@ -147,7 +153,7 @@ def create_router(limits: Limits) -> APIRouter:
         try:
             found = await anyio.to_thread.run_sync(partial(search_file, body, name, query.options()), limiter=threads)
         except AppError as error:
-            raise _of_file(error) from None
+            raise of_file(error) from None
         content = await anyio.to_thread.run_sync(partial(peaks_written, found, form), limiter=threads)
         return Response(content, headers=VARY, media_type=PEAK_MEDIA_TYPES[form])
 
@@ -160,7 +166,11 @@ def create_router(limits: Limits) -> APIRouter:
         max_body_size=limits.upload_bytes,
     )
     async def solve_file(
-        query: Annotated[SolveFileQuery, Query()], request: Request, jobs: JobsOf, prefer: PreferHeader = None
+        query: Annotated[SolveFileQuery, Query()],
+        request: Request,
+        jobs: JobsOf,
+        prefer: PreferHeader = None,
+        idempotency_key: IdempotencyKey = None,
     ) -> Response:
         """From a measured pattern, or a list of lines in a text file, to ranked unit cells in one call.
 
@@ -171,7 +181,7 @@ def create_router(limits: Limits) -> APIRouter:
         name, body = await one_file(request, query.filename)
         asking = partial(_asked, body, name, query, limits)
         upload, question = await anyio.to_thread.run_sync(asking, limiter=threads)
-        result = await finished(request, jobs, Work.of(question))
+        result = await finished(request, jobs, Work.of(question), idempotency_key)
         if isinstance(result, Response):
             return result
         writing = partial(written, result, form, question.peaks, upload.search, rows=query.rows)
@@ -187,14 +197,14 @@ def _asked(body: bytes, name: str, query: SolveFileQuery, limits: Limits) -> tup
         upload = read_upload(body, name, query.options())
         return upload, question_from_upload(upload, query.changes())
     except AppError as error:
-        raise _of_file(error) from None
+        raise of_file(error) from None
 
 
-def _of_file(error: AppError) -> AppError:
+def of_file(error: AppError, name: str = FIELD) -> AppError:
     """The same error, with its field: an option of the query, else the file."""
     field = error.details.get("field")
     option = isinstance(field, list) and field[0] in SolveFileQuery.model_fields
     content = job.error_content(error, "query") if option else None
     if not content:
-        return at(error, ("body", "file"))
+        return at(error, ("body", name))
     return type(error)(error.message, details={"errors": content["errors"]})

@@ -395,6 +395,26 @@ class BatchAnswer(Output):
     answers: list[BatchEntry]
 
 
+class FileEntry(BatchEntry):
+    """One file of many: its answer, or why it has none."""
+
+    file: Annotated[str, Field(description="Its name, with its folders in a zip.")]
+
+
+class SkippedFile(Output):
+    """A file of a zip that was not read."""
+
+    file: Annotated[str, Field(description="Its name.")]
+    reason: Annotated[str, Field(description="Why.")]
+
+
+class FilesAnswer(Output):
+    """Answers in the order of the files."""
+
+    answers: Annotated[list[FileEntry], Field(description="One for each file.")]
+    skipped: Annotated[list[SkippedFile], Field(description="What was left out of zips.")]
+
+
 class SolveProgress(Output):
     """`progress` of a running solve, in `/jobs/{id}`."""
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Header, Path, Request
 from pydantic import Field
 from starlette.responses import Response
 
@@ -32,6 +32,19 @@ JobId = Annotated[
         examples=["Gi2vtRFXwtLpKS6tzBLT8sp9"],
     ),
 ]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[ -~]+$",
+        description="Of your choice, such as a UUID: sent again with the same request it gives the same job, with "
+        "another one 422. A job with a key is not cancelled by hanging up: ask again.",
+        examples=["1f0c9f6e-5f0a-4f8f-9b2a-3c7d1f4f2f10"],
+    ),
+]
+"""For every endpoint that submits jobs."""
 
 
 class JobProblem(Output):

@@ -37,7 +37,8 @@ class Kind:
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
         "indexing.solve": Kind("app.indexing.job:run"),
-        "indexing.batch": Kind("app.indexing.job:run_batch"),
+        "indexing.batch": Kind("app.indexing.batch_job:run", join="app.indexing.batch_job:join"),
+        "indexing.files": Kind("app.indexing.files_job:run", join="app.indexing.files_job:join"),
     }
 )
 """Kind of job -> what runs it."""

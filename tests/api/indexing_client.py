@@ -9,12 +9,17 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 
 from app.jobs.engine import EngineOptions
+from app.jobs.kinds import Kind
 from app.jobs.service import Jobs
 from app.main import create_app
 from app.settings import Settings
 from tests.fakes import FakeRegistry
 
-KINDS = {"indexing.solve": "tests.indexing_fakes:run", "indexing.batch": "tests.indexing_fakes:run_batch"}
+KINDS = {
+    "indexing.solve": Kind("tests.indexing_fakes:run"),
+    "indexing.batch": Kind("tests.indexing_fakes:run_part", join="app.indexing.batch_job:join"),
+    "indexing.files": Kind("tests.indexing_fakes:run_file", join="app.indexing.files_job:join"),
+}
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +11,11 @@ import numpy as np
 import orjson
 import pytest
 
-from app.errors import InvalidInput
 from app.indexing import job
 from app.indexing.answer import result_content, result_from_content
 from app.indexing.peaks import Given
 from app.indexing.problem import PeakList, SolveOptions
-from app.indexing.question import Question, ask
+from app.indexing.question import ask
 from tests import indexing_fakes as fakes
 
 CUBE = Given("d_ang", 4.0 / np.array([1, 2, 3, 4, 5, 6, 8, 9.5]) ** 0.5, wavelength_ang=1.54)
@@ -98,48 +96,6 @@ def test_numbers_of_numpy_are_written() -> None:
     assert orjson.loads(orjson.dumps(content))["solutions"][0]["n_indexed"] == 3
 
 
-# --- batches ----------------------------------------------------------------------------------------------------------
-
-
-def question(seed: int, name: str) -> Question:
-    return ask(CUBE, {"seed": seed}, name=name)
-
-
-def test_a_batch_keeps_its_order_and_an_error_its_place() -> None:
-    with pytest.raises(InvalidInput) as caught:
-        ask(Given("d_ang", [1.0]), {})
-    refused = job.error_content(caught.value, "body", "patterns", 1)
-    questions = [
-        question(1, "a"),
-        refused,
-        question(fakes.REFUSED_SEED, "c"),
-        question(fakes.BROKEN_SEED, "d"),
-        question(2, "e"),
-    ]
-    progress: list[bytes] = []
-    answers = json.loads(job.run_batch(job.batch_payload(questions), progress.append, never))["answers"]
-    assert [entry["result"] and entry["result"]["name"] for entry in answers] == ["a", None, None, None, "e"]
-    assert [entry["error"] and entry["error"]["kind"] for entry in answers] == [
-        None,
-        "invalid-input",
-        "invalid-input",
-        "internal-error",
-        None,
-    ]
-    assert answers[1]["error"]["errors"][0]["loc"] == ["body", "patterns", 1, "d_ang"]
-    assert answers[1]["error"]["errors"][0]["msg"].startswith("1 lines; indexing needs")
-    last = json.loads(progress[-1])
-    assert (last["patterns_done"], last["patterns"]) == (5, 5)
-    assert json.loads(progress[0])["current"]["best"]["bravais"] == "cP"
-
-
-def test_a_cancelled_batch_ends_early() -> None:
-    asked: Iterator[bool] = iter([False, True, True, True])
-    payload = job.batch_payload([question(1, "a"), question(2, "b"), question(3, "c")])
-    answers = json.loads(job.run_batch(payload, lambda _: None, lambda: next(asked)))["answers"]
-    assert len(answers) == 1
-
-
 def test_the_solver_is_asked_as_the_types_say() -> None:
     """The fake and the solver have one signature."""
     solve: job.Solve = fakes.solve
@@ -157,29 +113,3 @@ def test_a_worker_warms_up_by_solving(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "_solve", lambda: remembering)
     job.warm_up()
     assert len(asked) == 1
-
-
-def test_a_batch_goes_to_the_gpu_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    def solve_many(peaks: Any, options: Any, *, on_done: Any, should_stop: Any) -> None:
-        for number in reversed(range(len(peaks))):
-            on_done(number, ZeroDivisionError() if number == 1 else fakes.solve(peaks[number], options[number]))
-
-    monkeypatch.setattr(job, "_solve_many", lambda entries: solve_many)
-    questions = [replace(ask(CUBE, {}, name=name), warnings=(name,)) for name in ("a", "b", "c")]
-    refused = job.error_content(InvalidInput("too few lines"))
-    progress: list[bytes] = []
-    payload = job.batch_payload([questions[0], refused, *questions[1:]])
-    answers = json.loads(job.run_batch(payload, progress.append, never))["answers"]
-    assert answers[1]["error"]["detail"] == "too few lines"
-    assert answers[2]["error"]["detail"] == "the solver failed on this pattern"
-    assert [answers[index]["result"]["name"] for index in (0, 3)] == ["a", "c"]
-    assert answers[3]["result"]["warnings"][0] == "c"
-    assert [json.loads(one)["patterns_done"] for one in progress] == [2, 3, 4]
-
-
-@pytest.mark.parametrize("device", ["auto", "cpu", "gpu"])
-def test_patterns_are_solved_one_by_one_without_a_gpu(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.indexing.batch.gpu_ready", lambda: False)
-    payload = job.batch_payload([ask(CUBE, {"device": device})] * 2)
-    answers = json.loads(job.run_batch(payload, lambda _: None, never))["answers"]
-    assert [one["result"]["device"] for one in answers] == ["cpu", "cpu"]
