@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ KINDS = {
         "stick_once",
         "refuse_one",
         "stick_or_echo",
+        "meet",
+        "loaded",
     )
 }
 
@@ -123,6 +126,20 @@ def stick_or_echo(payload: bytes, _report: Report, cancelled: Cancelled) -> byte
     while payload == b'"long"' and not cancelled():
         time.sleep(0.01)
     return payload
+
+
+def meet(payload: bytes, _report: Report, cancelled: Cancelled) -> bytes:
+    """Wait until as many workers as the payload says are here at the same time; tell which device this one has."""
+    folder, number = orjson.loads(payload)
+    (Path(folder) / str(os.getpid())).touch()
+    while len(list(Path(folder).iterdir())) < number and not cancelled():
+        time.sleep(0.01)
+    return orjson.dumps({"pid": os.getpid(), "device": os.environ.get("CUDA_VISIBLE_DEVICES")})
+
+
+def loaded(payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
+    """Whether this worker has imported the module that the payload names."""
+    return orjson.dumps(orjson.loads(payload) in sys.modules)
 
 
 def joined(payload: bytes, results: Sequence[bytes]) -> bytes:
