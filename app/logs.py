@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
-import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
@@ -28,7 +30,43 @@ def accepted_request_id(offered: bytes | None) -> str:
     """
     if offered is not None and _VALID_REQUEST_ID.fullmatch(offered):
         return offered.decode("ascii")
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
+
+
+@dataclass(frozen=True)
+class _Access:
+    """How requests are logged.
+
+    Attributes:
+        threshold: least severe level that is written.
+        as_json: as JSON, not for a terminal.
+    """
+
+    threshold: int
+    as_json: bool
+
+
+_access = _Access(logging.INFO, as_json=False)
+
+
+def log_request(method: str, route: str, status: int, duration_ms: float, *, level: int = logging.INFO) -> None:
+    """Write the line of one answered request, the same as through structlog.
+
+    As JSON it is written directly: structlog's processors cost a tenth of the whole request.
+    """
+    if level < _access.threshold:
+        return
+    line = {"method": method, "route": route, "status": status, "duration_ms": duration_ms, "event": "request"}
+    if not _access.as_json:
+        _log.log(level, **line)
+        return
+    line |= {"request_id": request_id.get(), "level": _LEVELS[level], "timestamp": datetime.now(UTC)}
+    sys.stderr.write(orjson.dumps(line, option=_LINE).decode())
+
+
+_log = structlog.stdlib.get_logger("app.access")
+_LEVELS = {logging.DEBUG: "debug", logging.INFO: "info"}
+_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
 def configure_logs(*, level: str = "info", form: Literal["auto", "json", "console"] = "auto") -> None:
@@ -38,8 +76,10 @@ def configure_logs(*, level: str = "info", form: Literal["auto", "json", "consol
         level: least severe level to write, in lower case.
         form: ``json``, ``console``, or ``auto``: text on a terminal and JSON elsewhere.
     """
+    global _access
     threshold = logging.getLevelNamesMapping()[level.upper()]
     as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
+    _access = _Access(threshold, as_json=as_json)
     render = _json_renderers() if as_json else _console_renderers()
     structlog.configure(
         processors=[*_shared_processors(), *render],

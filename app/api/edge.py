@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from time import perf_counter
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import problem
-from app.logs import REQUEST_ID_HEADER, accepted_request_id, request_id
+from app.logs import REQUEST_ID_HEADER, accepted_request_id, log_request, request_id
 from app.metrics import Metrics
 
 _log = structlog.stdlib.get_logger("app.access")
@@ -57,8 +58,8 @@ class Edge:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         self._metrics.observe_request(method, route, status, seconds)
-        write = _log.debug if route in QUIET_ROUTES else _log.info
-        write("request", method=method, route=route, status=status, duration_ms=round(seconds * 1e3, 3))
+        level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
+        log_request(method, route, status, round(seconds * 1e3, 3), level=level)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

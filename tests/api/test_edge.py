@@ -62,3 +62,26 @@ def test_requests_are_counted_by_route_and_status(client: TestClient) -> None:
     assert f'beamline_http_requests_total{{{route},status="404"}} 1.0' in text
     assert f"beamline_http_request_duration_seconds_count{{{route}}} 3.0" in text
     assert 'beamline_http_requests_total{method="OTHER",route="unmatched",status="404"} 1.0' in text
+
+
+def test_the_line_of_a_request_is_made_like_any_other(client: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(level="info", form="json")
+    client.get("/crash", headers={"X-Request-ID": "abc"})
+    failure, line = [json.loads(line) for line in capsys.readouterr().err.splitlines() if '"request_id":"abc"' in line]
+    assert line.keys() - failure.keys() == {"method", "route", "status", "duration_ms"}
+    assert len(line["timestamp"]) == len(failure["timestamp"])
+    assert line["timestamp"][-1] == failure["timestamp"][-1] == "Z"
+
+
+def test_on_a_terminal_the_line_of_a_request_is_text(client: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(level="info", form="console")
+    client.get("/problems/not-found")
+    assert "route=/problems/{kind}" in capsys.readouterr().err
+
+
+def test_requests_are_silent_where_only_errors_are_logged(
+    client: TestClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs(level="error", form="json")
+    client.get("/problems/not-found")
+    assert capsys.readouterr().err == ""
