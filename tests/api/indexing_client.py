@@ -23,8 +23,8 @@ KINDS = {
 
 
 @contextmanager
-def serving(folder: Path, settings: Settings | None = None) -> Iterator[TestClient]:
-    jobs = Jobs(f"sqlite:///{folder}/jobs.sqlite3", KINDS, EngineOptions(workers=2))
+def serving(folder: Path, settings: Settings | None = None, *, workers: int = 2) -> Iterator[TestClient]:
+    jobs = Jobs(f"sqlite:///{folder}/jobs.sqlite3", KINDS, EngineOptions(workers=workers))
     app = create_app(settings or Settings(max_solve_seconds=60, max_patterns=5), registry=FakeRegistry(), jobs=jobs)
     with TestClient(app) as client:
         yield client

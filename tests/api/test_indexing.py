@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import csv
 import io
 import json
@@ -15,7 +14,7 @@ import gemmi
 import pytest
 from fastapi.testclient import TestClient
 
-from app.api.indexing_schema import BATCH_EXAMPLES, EXAMPLES, BatchAnswer, SolveAnswer, SolveProgress
+from app.api.indexing_schema import EXAMPLES, SolveAnswer, SolveProgress
 from tests.api.indexing_client import serving
 from tests.api.test_problems import assert_problem
 from tests.indexing_fakes import BROKEN_SEED, REFUSED_SEED, SLOW_SEED
@@ -265,75 +264,6 @@ def test_hanging_up_cancels_the_search(client: TestClient) -> None:
     assert seconds < 10
     assert count.get("running", 0) == 0
     assert count["cancelled"] >= 1
-
-
-# --- batches ----------------------------------------------------------------------------------------------------------
-
-
-def batch(client: TestClient, patterns: list[Any], **options: Any) -> list[dict[str, Any]]:
-    response = client.post(URL + "/batch", json={"patterns": patterns, **options})
-    assert response.status_code == 200, response.text
-    BatchAnswer.model_validate_json(response.content)
-    return response.json()["answers"]
-
-
-def test_a_batch_answers_as_its_members_do(client: TestClient) -> None:
-    asked = copy.deepcopy(BATCH_EXAMPLES["two patterns"]["value"])
-    patterns, options = asked.pop("patterns"), asked
-    for entry, pattern in zip(batch(client, patterns, **options), patterns, strict=True):
-        assert entry["error"] is None
-        assert entry["result"] == answered(client, {**pattern, **options})
-
-
-def test_an_error_stays_in_its_place(client: TestClient) -> None:
-    good = {"name": "good", "d_ang": D}
-    bad = [{"d_ang": D[:3]}, {"d_ang": [*D, -1.0]}, {"two_theta_deg": TWO_THETA}, {"d_nm": D}]
-    answers = batch(client, [*bad, good])
-    assert answers[-1]["result"]["name"] == "good"
-    fields = [["d_ang"], ["d_ang", 8], ["wavelength_ang"], ["d_nm"]]
-    for index, (entry, field) in enumerate(zip(answers, fields, strict=False)):
-        assert entry["result"] is None
-        assert entry["error"]["kind"] == "invalid-input"
-        assert ["body", "patterns", index, *field] in [error["loc"] for error in entry["error"]["errors"]]
-    (missing,) = batch(client, [5])
-    assert missing["error"]["errors"][0]["loc"] == ["body", "patterns", 0]
-
-
-def test_a_batch_tells_its_progress(client: TestClient) -> None:
-    patterns = [{"d_ang": D}] * 3
-    asked = {"patterns": patterns, "seed": SLOW_SEED, "max_seconds": 0.4}
-    response = client.post(URL + "/batch", json=asked, headers={"Prefer": "respond-async"})
-    assert response.status_code == 202
-    job = ended(client, response.headers["location"])
-    assert len(job["result"]["answers"]) == 3
-    assert job["progress"]["patterns"] == 3
-
-
-@pytest.mark.parametrize(
-    ("asked", "kind", "field"),
-    [
-        ({"patterns": []}, "invalid-input", ["patterns"]),
-        ({"patterns": [{"d_ang": D}] * 6}, "too-large", None),
-        ({"patterns": [{"d_ang": D}], "min_length_ang": 9, "max_length_ang": 8}, "invalid-input", ["max_length_ang"]),
-        ({"patterns": [{"d_ang": D}], "max_seconds": 100}, "invalid-input", ["max_seconds"]),
-        ({"patterns": [{"d_ang": D}], "max_second": 1}, "invalid-input", ["max_second"]),
-    ],
-)
-def test_what_is_wrong_with_all_patterns_is_a_problem(
-    client: TestClient, asked: dict[str, Any], kind: str, field: list[Any] | None
-) -> None:
-    problem = assert_problem(client.post(URL + "/batch", json=asked), kind)
-    if field is not None:
-        assert problem["errors"][0]["loc"] == ["body", *field]  # type: ignore[index]
-
-
-def test_a_batch_longer_than_a_job_may_run_is_refused(tmp_path: Any) -> None:
-    from app.settings import Settings
-
-    with serving(tmp_path, Settings(job_max_s=15.0)) as client:
-        response = client.post(URL + "/batch", json={"patterns": [{"d_ang": D}] * 2, "max_seconds": 10})
-        problem = assert_problem(response, "invalid-input")
-    assert "split the request" in str(problem["detail"])
 
 
 # --- documentation ----------------------------------------------------------------------------------------------------
