@@ -183,6 +183,7 @@ def open_jobs(settings: Settings, metrics: Metrics) -> Jobs:
 
     options = EngineOptions(
         workers=settings.job_workers,
+        devices=tuple(filter(None, settings.job_devices.split(","))),
         max_attempts=settings.job_max_attempts,
         max_job_s=settings.job_max_s,
         retention_s=settings.job_retention_s,

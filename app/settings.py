@@ -87,6 +87,10 @@ class Settings(BaseSettings):
     job_workers: Annotated[int, Field(ge=0, le=256)] = 2
     """Worker processes for long work, for each server process; 0 leaves it to others over the same database."""
 
+    job_devices: Annotated[str, Field(pattern=r"^([\w./:-]+(,[\w./:-]+)*)?$")] = ""
+    """Devices for long work, as CUDA_VISIBLE_DEVICES names them (``0,1``): one worker process for each, in place of
+    ``job_workers``; empty: all workers share all devices."""
+
     job_queue: Annotated[int, Field(ge=1)] = 1000
     """Most jobs that wait for a worker; above it the answer is 429."""
 
