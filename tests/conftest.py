@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgresql import Server
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -27,3 +29,17 @@ def shared_data() -> Path:
     if not (folder / "polarization").is_dir():
         pytest.skip("the real measurements are not on this machine; set BEAMLINE_SHARED_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A real PostgreSQL server that the tests share; those that stop it start one of their own."""
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgresql_url(postgresql: Server) -> str:
+    """The address of an empty database of PostgreSQL."""
+    return postgresql.url()

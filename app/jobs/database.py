@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -15,6 +16,21 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.errors import JobsUnavailable
 
 BUSY_TIMEOUT_S: Final = 5.0
+"""How long a statement waits for what another process has locked."""
+POSTGRESQL: Final[Mapping[str, object]] = MappingProxyType(
+    {
+        "application_name": "beamline-model-server",
+        "connect_timeout": 5,
+        # A server that is gone without a word is noticed after some 15 s, and not after the system's two hours.
+        "keepalives_idle": 5,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 15_000,
+        # A process that is stopped in a transaction must not hold up the others.
+        "options": f"-c lock_timeout={BUSY_TIMEOUT_S:g}s -c idle_in_transaction_session_timeout=15s",
+    }
+)
+"""How connections to PostgreSQL are made, unless the URL says otherwise."""
 
 _log = structlog.stdlib.get_logger("app.jobs")
 
@@ -72,13 +88,20 @@ def told() -> Iterator[None]:
 
 def _open(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
+        return _open_postgresql(url)
     if not url.database or url.database == ":memory:":
         raise ValueError("the jobs need a database file: several threads and processes share it")
     Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _tune_sqlite)
     return engine
+
+
+def _open_postgresql(url: sa.URL) -> sa.Engine:
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    settings = {name: value for name, value in POSTGRESQL.items() if name not in url.query}
+    return sa.create_engine(url, isolation_level="AUTOCOMMIT", pool_pre_ping=True, connect_args=settings)
 
 
 def _tune_sqlite(connection: Any, _record: object) -> None:

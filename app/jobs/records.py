@@ -304,13 +304,13 @@ class Records:
     def _insert(self, row: dict[str, Any], parts: Sequence[bytes], max_queued: int) -> str:
         values = [sa.literal(value, c[name].type) for name, value in row.items()]
         waiting = sa.select(sa.func.count()).select_from(jobs).where(IS_JOB, WAITS_UNSTARTED).scalar_subquery()
-        inserted = jobs.insert().from_select(list(row), sa.select(*values).where(waiting < max_queued))
+        inserted = jobs.insert().from_select(list(row), sa.select(*values).where(waiting < max_queued)).returning(c.id)
         with self._database.transaction() as connection:
             try:
-                number = connection.execute(inserted).rowcount
+                queued = connection.execute(inserted).first()
             except IntegrityError:
                 raise _KeyTaken from None
-            if number == 0:
+            if queued is None:
                 raise Busy(f"{max_queued} jobs are waiting already; send this one again a little later")
             if parts:
                 connection.execute(jobs.insert(), family.part_rows(row, parts))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import orjson
 import pytest
@@ -230,12 +229,12 @@ def test_nothing_is_left_of_parts_when_their_job_has_gone(records: Records, cloc
     assert records.running("elsewhere") == {}
 
 
-def test_many_takers_join_a_job_exactly_once(tmp_path: Path, records: Records) -> None:
+def test_many_takers_join_a_job_exactly_once(database_url: str, records: Records) -> None:
     jobs = [split(records, 20) for _ in range(5)]
     joined: list[str] = []
 
     def work(owner: str) -> None:
-        own = Records(f"sqlite:///{tmp_path}/state/jobs.sqlite3")
+        own = Records(database_url)
         while any(own.get(job_id).state not in ENDED for job_id in jobs):
             run = own.claim(owner, "worker", lease_s=LEASE_S)
             if run is not None:
@@ -298,12 +297,12 @@ def test_a_key_is_forgotten_with_its_job(records: Records, clock: Clock) -> None
     assert keyed(records, payload=b"2") != first
 
 
-def test_one_key_sent_many_times_at_once_makes_one_job(tmp_path: Path, records: Records) -> None:
+def test_one_key_sent_many_times_at_once_makes_one_job(database_url: str, records: Records) -> None:
     ids: list[str] = []
     ready = threading.Barrier(4)
 
     def send() -> None:
-        own = Records(f"sqlite:///{tmp_path}/state/jobs.sqlite3")
+        own = Records(database_url)
         for round_ in range(10):
             ready.wait()
             ids.append(own.add("echo", b"", priority=0, max_queued=100, parts=[b"1"] * 5, key=f"key {round_}"))

@@ -45,12 +45,12 @@ def test_the_highest_priority_is_taken_first_and_then_the_oldest(records: Record
     assert records.claim("a", "worker", lease_s=LEASE_S) is None
 
 
-def test_two_takers_never_get_the_same_job(tmp_path: Path, records: Records) -> None:
+def test_two_takers_never_get_the_same_job(database_url: str, records: Records) -> None:
     ids = {add(records) for _ in range(60)}
     taken: list[str] = []
 
     def take(owner: str) -> None:
-        other = Records(f"sqlite:///{tmp_path}/state/jobs.sqlite3")
+        other = Records(database_url)
         while (job := other.claim(owner, "worker", lease_s=LEASE_S)) is not None:
             taken.append(job.id)
         other.close()
@@ -150,8 +150,8 @@ def test_old_records_are_emptied_and_then_forgotten(records: Records, clock: Clo
     assert records.count() == {"queued": 1}
 
 
-def test_the_folder_of_the_records_is_for_its_owner_alone(records: Records, tmp_path: Path) -> None:
-    add(records)
+def test_the_folder_of_the_records_is_for_its_owner_alone(tmp_path: Path) -> None:
+    Records(f"sqlite:///{tmp_path}/state/jobs.sqlite3").close()
     assert (tmp_path / "state").stat().st_mode & 0o077 == 0
 
 
