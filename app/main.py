@@ -118,7 +118,10 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
 
 def _fast_routes(settings: Settings, registry: ModelRegistry) -> list[FastRoute]:
     """What is answered in front of FastAPI, by the same functions as behind it."""
-    return [*polarization.fast_routes(_polarization_limits(settings), registry)]
+    return [
+        *polarization.fast_routes(_polarization_limits(settings), registry),
+        *waveform.fast_routes(_waveform_limits(settings), registry),
+    ]
 
 
 def _polarization_limits(settings: Settings) -> polarization.Limits:

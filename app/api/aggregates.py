@@ -25,10 +25,10 @@ from app.api.json_arrays import arrays_from_json, refuse_query
 from app.api.negotiation import BINARY, MEDIA_TYPES, VARY, Format, accepted_format, answered_as, content_type, is_json
 from app.api.open_inference import (
     HEADER_LENGTH,
+    MARK,
     Asked,
     body_or_inference,
     inference_answer,
-    is_inference,
     read_inference,
 )
 from app.api.problems import BODY, MODEL_KINDS, at, documented
@@ -190,10 +190,9 @@ def _answer_json(
     body: bytes, header: str | None, query: AggregatesQuery, registry: ModelRegistry, form: Format, limits: Limits
 ) -> Response:
     refuse_query(query.model_fields_set)
-    if is_inference(body, header):
-        asked = read_inference(body, header, limits.file.values)
-        return _inferred(asked, registry, limits)
-    read = arrays_from_json(body, ARRAYS, limits.file.values)
+    read = arrays_from_json(body, ARRAYS, limits.file.values, other_form=MARK) if header is None else None
+    if read is None:
+        return _inferred(read_inference(body, header, limits.file.values), registry, limits)
     question = _question(read.arrays, read.others, ("body",), limits)
     return Response(written(solved(question, registry, "body"), form), headers=VARY, media_type=MEDIA_TYPES[form])
 

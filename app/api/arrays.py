@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 import numpy as np
+import pybase64
 from jaxtyping import Num
 from pydantic import Field
 
@@ -67,6 +68,14 @@ def array_from_base64(value: Mapping[str, object], max_items: int) -> Num[np.nda
 
 
 def _decoded(text: str) -> bytes:
+    try:
+        return pybase64.b64decode(text, validate=True)
+    except ValueError:
+        return _decoded_with_care(text)
+
+
+def _decoded_with_care(text: str) -> bytes:
+    """The standard library's decoder takes forty times as long, and says what is wrong."""
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:  # binascii.Error among them

@@ -7,6 +7,7 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protoc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from jaxtyping import Num
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from app.api.json_arrays import MAX_CAREFUL_VALUES, MAX_OTHER_VALUES, loaded
+from app.api.json_arrays import MAX_CAREFUL_VALUES, MAX_OTHER_VALUES, loaded, occurrences
 from app.api.negotiation import BINARY
 from app.api.problems import at
 from app.api.schema import JSON, REF_TEMPLATE, Input, validated
@@ -27,6 +28,8 @@ from app.array_files.npy import array_from_bytes, checked_shape
 from app.errors import AppError, InvalidInput, TooLarge, UnsupportedFormat
 
 HEADER_LENGTH: Final = "inference-header-content-length"
+MARK: Final = "inputs"
+"""The key that tells a JSON request of this protocol from others."""
 MAX_HEADER_BYTES: Final = 1024 * 1024
 MAX_TENSORS: Final = 16
 MAX_KEYS: Final = 10
@@ -110,19 +113,6 @@ class Asked:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def is_inference(body: bytes, header_length: str | None) -> bool:
-    """Whether a JSON body, or one with binary tensors, is a request of this protocol."""
-    if header_length is not None:
-        return True
-    if b'"inputs"' not in body:
-        return False
-    try:
-        document = simdjson.Parser().parse(body)
-    except (ValueError, RuntimeError):
-        return False
-    return isinstance(document, simdjson.Object) and "inputs" in document
-
-
 def read_inference(body: bytes, header_length: str | None, max_items: int) -> Asked:
     """Read a request.
 
@@ -173,12 +163,12 @@ def _length(text: str, body_bytes: int) -> int:
 def _values(body: bytes) -> Any:
     """The JSON with the tensors' numbers as flat arrays."""
     try:
-        quick = _quick(simdjson.Parser().parse(body), body.count(b",") + body.count(b"["))
+        quick = _quick(simdjson.Parser().parse(body), occurrences(body, b",") + occurrences(body, b"["))
     except (ValueError, RuntimeError, TypeError):
         quick = None
     if quick is not None:
         return quick
-    if body.count(b",") > MAX_CAREFUL_VALUES:
+    if occurrences(body, b",") > MAX_CAREFUL_VALUES:
         raise TooLarge("a tensor of so many numbers in JSON should hold numbers alone; send it in binary")
     return loaded(body)
 
@@ -232,8 +222,8 @@ def _from_json(tensor: TensorIn, dtype: np.dtype[Any], max_items: int) -> Num[np
     shape = checked_shape(tensor.shape, max_items)
     data = tensor.data
     flat = data if isinstance(data, np.ndarray) else np.array(_flattened(data), np.float64)
-    if flat.size != np.prod(shape):
-        raise InvalidInput(f"data has {flat.size} numbers and the shape {shape} needs {np.prod(shape)}")
+    if flat.size != math.prod(shape):
+        raise InvalidInput(f"data has {flat.size} numbers and the shape {shape} needs {math.prod(shape)}")
     if dtype.kind in "iub":
         low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         if not ((flat >= low) & (flat < float(high) + 1.0) & (flat == np.trunc(flat))).all():

@@ -15,9 +15,11 @@ from jaxtyping import Num
 from starlette.responses import Response
 
 from app.api.arrays import check_finite
+from app.api.fast_path import FastRequest, FastRoute
+from app.api.fast_query import UsualQuery
 from app.api.json_arrays import arrays_from_json, refuse_query
 from app.api.negotiation import MEDIA_TYPES, VARY, Format, accepted_format, content_type, is_json
-from app.api.open_inference import HEADER_LENGTH, Asked, inference_answer, is_inference, read_inference
+from app.api.open_inference import HEADER_LENGTH, MARK, Asked, inference_answer, read_inference
 from app.api.problems import BODY, MODEL_KINDS, at, documented
 from app.api.schema import validated
 from app.api.seams import ModelRegistry, RegistryOf, registry_of
@@ -43,6 +45,9 @@ from app.waveform.predict import Ask, predict
 
 INLINE_BYTES: Final = 256 * 1024
 """Bodies up to here are read in the event loop, in well under a millisecond."""
+INLINE_SAMPLES: Final = 4 * SAMPLES
+"""Questions of so many samples are answered there too, in about a millisecond; longer ones in a thread."""
+INLINE_FORMS: Final[tuple[Format, ...]] = ("json", "csv")
 WORKING_THREADS: Final = 4
 """For batches, files and pictures; others wait, so that the rest of the service always has threads."""
 TENSOR: Final = "waveforms"
@@ -86,7 +91,7 @@ class Question:
     @property
     def is_quick(self) -> bool:
         """Answered within about a millisecond."""
-        return len(self.ask.waveforms) == 1 and self.ask.waveforms.shape[1] <= 10_000
+        return self.ask.waveforms.size <= INLINE_SAMPLES
 
 
 def create_router(limits: Limits) -> APIRouter:
@@ -110,7 +115,8 @@ def create_router(limits: Limits) -> APIRouter:
         """
         form = query.format or accepted_format(request.headers.get("accept"))
         body = await request.body()
-        reading = partial(_read, body, dict(request.headers), query, frozenset(request.query_params), limits)
+        sent = _Sent(request.headers.get("content-type"), request.headers.get(HEADER_LENGTH))
+        reading = partial(_read, body, sent, query, limits)
         return await _respond(reading, len(body), form, registry_of(request), threads)
 
     @router.post(
@@ -132,32 +138,63 @@ def create_router(limits: Limits) -> APIRouter:
     return router
 
 
+def fast_routes(limits: Limits, registry: ModelRegistry) -> list[FastRoute]:
+    """What is answered in front of FastAPI: few waveforms, as numbers."""
+    options = UsualQuery(QueryOptions)
+    header_length = HEADER_LENGTH.encode()
+
+    def predict_waveforms(request: FastRequest) -> Response | None:
+        query = options(request.query)
+        if query is None:
+            return None
+        form = query.format or accepted_format(request.header(b"accept"))
+        if form not in INLINE_FORMS:
+            return None
+        sent = _Sent(request.header(b"content-type"), request.header(header_length))
+        question = _read(request.body, sent, query, limits)
+        return _response(question, registry, form) if question.is_quick else None
+
+    return [FastRoute("/waveform", predict_waveforms, min(INLINE_BYTES, limits.upload_bytes))]
+
+
 async def _respond(
     read: Callable[[], Question], size: int, form: Format, registry: ModelRegistry, threads: anyio.CapacityLimiter
 ) -> Response:
     """Read and answer, in the event loop where that is quick and in threads otherwise."""
     question = read() if size <= INLINE_BYTES else await anyio.to_thread.run_sync(read, limiter=threads)
     work = partial(_response, question, registry, form)
-    quick = question.is_quick and form in ("json", "csv")
+    quick = question.is_quick and form in INLINE_FORMS
     return work() if quick else await anyio.to_thread.run_sync(work, limiter=threads)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _read(body: bytes, headers: dict[str, str], query: QueryOptions, given: frozenset[str], limits: Limits) -> Question:
+@dataclass(frozen=True)
+class _Sent:
+    """What the headers say of a body.
+
+    Attributes:
+        content_type: the header, if any.
+        json_bytes: the header of the open inference protocol with the length of the JSON before its tensors, if any.
+    """
+
+    content_type: str | None
+    json_bytes: str | None
+
+
+def _read(body: bytes, headers: _Sent, query: QueryOptions, limits: Limits) -> Question:
     """The question in a body of any form.
 
     Raises:
         AppError: what is wrong with it, and where.
     """
-    sent = content_type(headers.get("content-type"))
-    length = headers.get(HEADER_LENGTH)
-    if is_json(sent) or length is not None:
-        refuse_query(given)
-    if length is not None or (is_json(sent) and is_inference(body, None)):
-        return _from_tensors(read_inference(body, length, limits.samples), limits)
+    sent = content_type(headers.content_type)
+    if headers.json_bytes is not None:
+        refuse_query(query.model_fields_set)
+        return _from_tensors(read_inference(body, headers.json_bytes, limits.samples), limits)
     if is_json(sent):
+        refuse_query(query.model_fields_set)
         return _from_json(body, limits)
     if sent not in ("application/x-npy", "application/octet-stream"):
         raise UnsupportedFormat(
@@ -170,7 +207,9 @@ def _read(body: bytes, headers: dict[str, str], query: QueryOptions, given: froz
 
 
 def _from_json(body: bytes, limits: Limits) -> Question:
-    found = arrays_from_json(body, ("waveforms",), limits.samples)
+    found = arrays_from_json(body, ("waveforms",), limits.samples, other_form=MARK)
+    if found is None:
+        return _from_tensors(read_inference(body, None, limits.samples), limits)
     if "waveforms" not in found.arrays:
         raise at(
             InvalidInput("waveforms is missing: a list of numbers, or a list of such lists"), ("body", "waveforms")
@@ -209,12 +248,15 @@ def _from_tensors(asked: Asked, limits: Limits) -> Question:
             InvalidInput(f"inputs: expected {TENSOR!r}, and {DRIFT_TENSOR!r} where drift times are known"),
             ("body", "inputs"),
         )
-    options = validated(TensorOptions, asked.parameters, ("body", "parameters"))
+    options = validated(TensorOptions, asked.parameters, ("body", "parameters")) if asked.parameters else _NO_OPTIONS
     question = _from_query(asked.inputs[TENSOR], options, limits)
     if DRIFT_TENSOR in asked.inputs:
         drift = _checked_drift(asked.inputs[DRIFT_TENSOR], len(question.ask.waveforms))
         question = replace(question, ask=replace(question.ask, drift_time_us=drift))
     return replace(question, tensors=asked)
+
+
+_NO_OPTIONS: Final = TensorOptions()
 
 
 def _checked_drift(array: Num[np.ndarray, "..."], n: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -46,19 +46,28 @@ def written(answer: Answer, form: Format) -> bytes:
 
 def answer_json(answer: Answer) -> dict[str, Any]:
     """An answer in the form of `WaveformAnswer`."""
-    columns = {name: _values(column) for name, column in _columns(answer).items()}
+    names, rows = _table(answer)
     pulses = _pulses(answer)
     warnings = [[{"code": w.code, "message": w.message} for w in row] for row in answer.answered.warnings]
-    names = list(columns)
     return {
         "model": {"name": answer.model, "version": answer.version, "alias": answer.alias},
-        "detector": asdict(answer.ask.detector),
+        "detector": answer.ask.detector,
         "prior_two": answer.ask.prior_two,
         "waveforms": [
             {**dict(zip(names, row, strict=True)), "pulses": parts, "warnings": warned}
-            for row, parts, warned in zip(zip(*columns.values(), strict=True), pulses, warnings, strict=True)
+            for row, parts, warned in zip(rows, pulses, warnings, strict=True)
         ],
     }
+
+
+def _table(answer: Answer) -> tuple[list[str], list[list[Any]]]:
+    """Names of the numbers, and for each waveform the numbers; None for what is not known."""
+    columns = _columns(answer)
+    numbers = np.array([*columns.values()], np.float64).T.tolist()
+    rows = [[None if value != value else value for value in row] for row in numbers]  # nan is not itself
+    for row, number in zip(rows, answer.answered.number.tolist(), strict=True):
+        row[0] = None if number == UNANSWERED else number
+    return [*columns], rows
 
 
 def _columns(answer: Answer) -> dict[str, Num[np.ndarray, "wave"]]:
@@ -81,8 +90,7 @@ def _columns(answer: Answer) -> dict[str, Num[np.ndarray, "wave"]]:
 
 def _values(column: Num[np.ndarray, "wave"]) -> list[Any]:
     """Python's numbers; None for what is not known."""
-    unknown = np.isnan(column) if column.dtype.kind == "f" else column == UNANSWERED
-    return [None if bad else value for value, bad in zip(column.tolist(), unknown.tolist(), strict=True)]
+    return [None if bad else value for value, bad in zip(column.tolist(), np.isnan(column).tolist(), strict=True)]
 
 
 def _pulses(answer: Answer) -> list[list[dict[str, float]] | None]:
@@ -108,14 +116,14 @@ def _pulses(answer: Answer) -> list[list[dict[str, float]] | None]:
 
 def answer_csv(answer: Answer) -> str:
     """A row for each waveform; empty cells for what is not known; the codes of the warnings with blanks between."""
-    columns = {name: _values(column) for name, column in _columns(answer).items()}
-    columns |= _pulse_columns(answer)
+    names, rows = _table(answer)
+    columns = _pulse_columns(answer)
     columns["warnings"] = [" ".join(w.code for w in row) for row in answer.answered.warnings]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["waveform", *columns])
-    for row, cells in enumerate(zip(*columns.values(), strict=True)):
-        writer.writerow([row, *cells])
+    writer.writerow(["waveform", *names, *columns])
+    for number, (row, cells) in enumerate(zip(rows, zip(*columns.values(), strict=True), strict=True)):
+        writer.writerow([number, *row, *cells])
     return text.getvalue()
 
 

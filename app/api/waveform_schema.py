@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -46,8 +47,11 @@ class DetectorFields(Input):
 
     def changes(self) -> dict[str, float]:
         """The settings that are given."""
-        values = {name: getattr(self, name) for name in DetectorFields.model_fields}
+        values = {name: getattr(self, name) for name in _DETECTOR_FIELDS}
         return {name: value for name, value in values.items() if value is not None}
+
+
+_DETECTOR_FIELDS: Final = tuple(DetectorFields.model_fields)
 
 
 class DetectorIn(DetectorFields):
@@ -162,10 +166,15 @@ def detector_of(options: BodyOptions | QueryOptions) -> Detector:
         name, changes = options.detector, {}
     else:
         name, changes = options.detector.name, options.detector.changes()
-    where = (*_PLACES[type(options)], "detector")
+    return _detector(name, tuple(changes.items()), (*_PLACES[type(options)], "detector"))
+
+
+@lru_cache(maxsize=256)
+def _detector(name: str, changes: tuple[tuple[str, float], ...], where: tuple[str, ...]) -> Detector:
+    """Kept, since a client sends the same settings again and again."""
     if name not in DETECTORS:
         raise at(InvalidInput(f"detector: there is none of that name; known are {', '.join(DETECTORS)}"), where)
-    detector = replace(DETECTORS[name], **changes)
+    detector = replace(DETECTORS[name], **dict(changes))
     if detector.drift_min_us >= detector.drift_max_us:
         raise at(InvalidInput("detector: drift_min_us should be less than drift_max_us"), where)
     return detector
