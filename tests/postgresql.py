@@ -35,10 +35,11 @@ class Server:
         self.start()
 
     def url(self) -> str:
-        """Give the address of a new database."""
+        """Give the address of an empty database: an account whose tables nobody else sees, in no time."""
         name = f"jobs_{next(self._numbers)}"
-        self._run("createdb", "-h", self.folder, "-U", "postgres", name)
-        return f"postgresql://postgres@/{name}?host={self.folder}"
+        made = f"CREATE ROLE {name} LOGIN; CREATE SCHEMA AUTHORIZATION {name}"
+        self._run("psql", "-h", self.folder, "-U", "postgres", "-q", "-c", made)
+        return f"postgresql://{name}@/postgres?host={self.folder}"
 
     def start(self) -> None:
         options = " ".join(f"-c {option}" for option in (*FAST, "listen_addresses="))
