@@ -167,10 +167,16 @@ def job_answer(record: JobRecord, *, status: int = 200, headers: dict[str, str] 
     sent = dict(headers or {})
     if not record.finished:
         sent["Retry-After"] = str(RETRY_AFTER_S)
-    return Response(orjson.dumps(_shown(record)), status, sent, JSON)
+    return Response(job_json(record), status, sent, JSON)
 
 
-def _shown(record: JobRecord) -> dict[str, Any]:
+def job_json(record: JobRecord) -> bytes:
+    """Write a record as the model `Job` has it."""
+    return orjson.dumps(shown(record))
+
+
+def shown(record: JobRecord) -> dict[str, Any]:
+    """Give a record as plain data that orjson writes."""
     return {
         "id": record.id,
         "kind": record.kind,

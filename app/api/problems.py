@@ -202,6 +202,8 @@ def _of_invalid_answer(error: Any) -> Response:
 
 
 def _of_http_exception(error: Any) -> Response:
+    if error.status_code < 400:
+        return Response(status_code=error.status_code, headers=error.headers)
     kind = _KIND_OF_STATUS.get(error.status_code, "malformed-body" if error.status_code < 500 else "internal-error")
     # Of the framework's own texts only those on a body that could not be parsed say more than the advice.
     detail = error.detail if error.status_code == 400 else None

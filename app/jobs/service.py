@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -146,7 +146,7 @@ class Jobs:
                     return await self.get(job_id)
         return record
 
-    async def watch(self, job_id: str, after_revision: int | None = None) -> AsyncIterator[JobRecord]:
+    async def watch(self, job_id: str, after_revision: int | None = None) -> AsyncGenerator[JobRecord, None]:
         """Give the record as it is and after each change, until the job has finished.
 
         Changes that follow each other closely are given as one. A database that fails in between is waited for.
