@@ -20,6 +20,7 @@ from app.api import (
     indexing,
     indexing_batches,
     indexing_files,
+    job_events,
     jobs,
     models,
     polarization,
@@ -58,7 +59,7 @@ TAGS = [
     {"name": "health", "description": "Probes for supervisors and Prometheus."},
 ]
 
-ROUTERS = [jobs.router, docs.router, health.router, models.router]
+ROUTERS = [jobs.router, job_events.router, docs.router, health.router, models.router]
 
 _log = structlog.stdlib.get_logger("app.main")
 
