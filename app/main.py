@@ -25,8 +25,11 @@ from app.api import (
     models,
     polarization,
     problems,
+    v2,
+    v2_infer,
     waveform,
 )
+from app.api.access import Access
 from app.api.edge import Edge
 from app.api.fast_path import FastPath, FastRoute
 from app.api.seams import ModelRegistry
@@ -54,6 +57,10 @@ TAGS = [
     {"name": "indexing", "description": "From the lines of a powder pattern to its unit cell."},
     {"name": "waveform", "description": "How many scatters are in an S2 waveform, and how far apart."},
     {"name": "aggregates", "description": "From a diffraction pattern to the number of particles behind it."},
+    {
+        "name": "open inference",
+        "description": "Any model of the store by the protocol of KServe and Triton, so that their clients work.",
+    },
     {"name": "jobs", "description": "Long work: how it stands, its result, and its end."},
     {"name": "models", "description": "The model store: versions, aliases, cards and metrics."},
     {"name": "health", "description": "Probes for supervisors and Prometheus."},
@@ -99,7 +106,9 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
     app.state.metrics = Metrics()
     app.state.registry = registry or open_registry(settings)
     app.state.jobs = jobs or open_jobs(settings, app.state.metrics)
-    app.state.fast_routes = _fast_routes(settings, app.state.registry)
+    app.state.access = Access(settings.admin_key.get_secret_value() if settings.admin_key else None)
+    inference = v2_infer.Inference(app.state.registry, _inference_limits(settings))
+    app.state.fast_routes = [*_fast_routes(settings, app.state.registry), *v2_infer.fast_routes(inference)]
     problems.install(app)
     docs.mount_static(app)
     # Routes are tried in order: the busiest first.
@@ -111,6 +120,7 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
         indexing_files.create_router(indexing_limits),
         indexing_batches.create_router(indexing_limits),
         aggregates.create_router(aggregates.Limits(settings.max_images, settings.max_upload_bytes)),
+        v2.create_router(inference),
     )
     for router in (*made, *ROUTERS):
         app.include_router(router)
@@ -129,6 +139,10 @@ def _polarization_limits(settings: Settings) -> polarization.Limits:
     return polarization.Limits(
         settings.max_experiments, settings.max_times, settings.max_body_bytes, settings.max_upload_bytes
     )
+
+
+def _inference_limits(settings: Settings) -> v2_infer.Limits:
+    return v2_infer.Limits(settings.max_rows, settings.max_upload_bytes)
 
 
 def _waveform_limits(settings: Settings) -> waveform.Limits:

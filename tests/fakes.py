@@ -38,3 +38,12 @@ class FakeRegistry:
 
     def describe(self, name: str, ref: str) -> Any:
         raise NotFound(f"no model {name} {ref}")
+
+    def in_memory(self, name: str, ref: str) -> Any:
+        return self.resolve(name, ref)
+
+    def load(self, name: str) -> None:
+        raise NotFound(f"no model {name}")
+
+    def unload(self, name: str) -> None:
+        raise NotFound(f"no model {name}")

@@ -23,7 +23,7 @@ _log = structlog.stdlib.get_logger("app.api")
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "/problems/"
-PROTOCOL_PREFIX = "/v2/"
+PROTOCOL_PREFIX = "/v2"
 """Routes of the open inference protocol begin with it."""
 MAX_ERRORS = 20
 MAX_TEXT = 300

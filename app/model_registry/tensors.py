@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Final, Literal
 
@@ -17,6 +17,7 @@ from app.model_registry.runtime import KerasModel, LiteRTModel, Network
 FEATURES: Final = "features"
 """Input of a model that is plain arrays: the columns of its manifest's features."""
 TIMED_RUNS: Final = 3
+TIMED_ROWS: Final = 32
 
 Form = Literal["litert", "keras", "plain", "none"]
 
@@ -32,7 +33,7 @@ class Tensors:
         form: what computes.
         takes_missing: NaN in an input stands for a missing feature.
         classes: output -> the labels of its columns, for the probabilities of a classification.
-        row_s: time that one row takes [s], infinite where it is not known.
+        call_s, row_s: time of a call with one row, and of each row of a batch [s]; infinite where it is not known.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -41,7 +42,12 @@ class Tensors:
     form: Form
     takes_missing: bool = False
     classes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    call_s: float = float("inf")
     row_s: float = float("inf")
+
+    def expected_s(self, rows: int) -> float:
+        """About how long a batch takes, rather too long than too short [s]."""
+        return self.call_s + rows * self.row_s
 
 
 def tensors_of(manifest: Manifest, run: Network, scalers: Mapping[str, Any]) -> Tensors:
@@ -52,7 +58,7 @@ def tensors_of(manifest: Manifest, run: Network, scalers: Mapping[str, Any]) -> 
     """
     if manifest.inputs:
         form: Form = "litert" if isinstance(run, LiteRTModel) else "keras" if isinstance(run, KerasModel) else "none"
-        return Tensors(manifest.inputs, manifest.outputs, run, form, row_s=row_seconds(run, manifest.inputs))
+        return timed(Tensors(manifest.inputs, manifest.outputs, run, form))
     estimators = {
         role: one for role, one in sorted(scalers.items()) if isinstance(one, PlainRegressor | PlainClassifier)
     }
@@ -60,13 +66,19 @@ def tensors_of(manifest: Manifest, run: Network, scalers: Mapping[str, Any]) -> 
     return _of_estimators(estimators, columns.pop()) if len(columns) == 1 else NO_TENSORS
 
 
-def row_seconds(run: Network, inputs: Sequence[TensorSpec]) -> float:
-    """Shortest of a few runs of one row of zeros [s]."""
-    row = {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in inputs}
+def timed(tensors: Tensors) -> Tensors:
+    """The same, with its times measured."""
+    call_s = _shortest_s(tensors, 1)
+    return replace(tensors, call_s=call_s, row_s=min(call_s, _shortest_s(tensors, TIMED_ROWS) / TIMED_ROWS))
+
+
+def _shortest_s(tensors: Tensors, rows: int) -> float:
+    """Shortest of a few runs of rows of zeros [s]."""
+    zeros = {spec.name: np.zeros([rows, *(n or 1 for n in spec.shape[1:])], spec.dtype) for spec in tensors.inputs}
     taken: list[float] = []
     for _ in range(TIMED_RUNS):
         started = perf_counter()
-        run(row)
+        tensors.run(zeros)
         taken.append(perf_counter() - started)
     return min(taken)
 
@@ -84,8 +96,7 @@ def _of_estimators(estimators: Mapping[str, PlainEstimator], columns: int) -> Te
     classes = {
         role: tuple(one.classes_.tolist()) for role, one in estimators.items() if isinstance(one, PlainClassifier)
     }
-    run = _Estimators(estimators)
-    return Tensors(inputs, outputs, run, "plain", True, classes, row_seconds(run, inputs))
+    return timed(Tensors(inputs, outputs, _Estimators(estimators), "plain", takes_missing=True, classes=classes))
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ def test_a_network_answers_by_the_manifests_names(store: ModelStore, publish_sum
         ("y", (None, 1)),
     ]
     assert tensors.form == "litert"
-    assert 0.0 < tensors.row_s < 60.0
+    assert 0.0 < tensors.row_s <= tensors.call_s < 60.0
+    assert tensors.expected_s(100) > tensors.expected_s(1)
     np.testing.assert_allclose(tensors.run({"x": np.array([[1, 2]], np.float32)})["y"], [[3.0]])
 
 
