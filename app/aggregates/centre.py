@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex, Float
 
 COARSE_PX: Final = 256
 """Larger images are binned to fewer rows and columns than this before the centre is looked for."""
@@ -75,18 +78,52 @@ def self_likeness(
     The masked normalized correlation of D. Padfield, IEEE Trans. Image Process. 21, 2706 (2012), eq. 24, where the
     second image is the first one turned: its sums over the overlap are those of the first.
     """
-    size = tuple(2 * n for n in values.shape[1:])
-    spectrum, weights, squares = (
-        np.fft.rfft2(one, size) for one in (values * weight, weight, np.square(values) * weight)
+    size = (2 * values.shape[1], 2 * values.shape[2])
+    window = _window(weight)
+    spectrum, squares = (np.fft.rfft2(one, size) for one in (values * weight, np.square(values) * weight))
+    total, square, product = (
+        np.fft.irfft2(one, size) for one in (spectrum * window.spectrum, squares * window.spectrum, spectrum**2)
     )
-    overlap, total, square, product = (
-        np.fft.irfft2(one, size) for one in (weights**2, spectrum * weights, squares * weights, spectrum**2)
-    )
+    common = total**2 / window.count
+    variance = square - common
+    sound = window.enough & (variance > 1e-6 * np.abs(square))
+    return np.divide(product - common, variance, out=np.full_like(variance, -1.0), where=sound)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What follows from where images measure.
+
+    Attributes:
+        spectrum: transform of the weights.
+        enough: at these u the overlap is large enough.
+        count: pixels in the overlap there, 1 elsewhere.
+    """
+
+    spectrum: Complex[np.ndarray, "image row2 half"]
+    enough: Bool[np.ndarray, "image row2 col2"]
+    count: Float[np.ndarray, "image row2 col2"]
+
+
+def _window(weight: Float[np.ndarray, "image row col"]) -> _Window:
+    """Of all images at once where they measure at the same pixels, as those of one detector mostly do."""
+    if (weight != weight[:1]).any():
+        return _window_of(weight)
+    return _kept_window(np.packbits(weight[0] > 0.0).tobytes(), weight.shape[1:])
+
+
+@lru_cache(maxsize=4)
+def _kept_window(bits: bytes, shape: tuple[int, int]) -> _Window:
+    measured = np.unpackbits(np.frombuffer(bits, np.uint8), count=math.prod(shape))
+    return _window_of(measured.reshape(1, *shape).astype(float))
+
+
+def _window_of(weight: Float[np.ndarray, "image row col"]) -> _Window:
+    size = (2 * weight.shape[1], 2 * weight.shape[2])
+    spectrum = np.fft.rfft2(weight, size)
+    overlap = np.fft.irfft2(spectrum**2, size)
     enough = overlap > LEAST_OVERLAP * weight.sum(axis=(1, 2))[:, None, None]
-    count = np.where(enough, overlap, 1.0)
-    variance = square - total**2 / count
-    sound = enough & (variance > 1e-6 * np.abs(square))
-    return np.where(sound, (product - total**2 / count) / np.where(sound, variance, 1.0), -1.0)
+    return _Window(spectrum, enough, np.where(enough, overlap, 1.0))
 
 
 def _vertex(
@@ -94,14 +131,9 @@ def _vertex(
 ) -> Float[np.ndarray, "image"]:
     """Vertex of the parabola through the best point and its two neighbours along an axis."""
     place = (rows, columns)[axis]
+    near = np.minimum(np.maximum(place + np.array([[-1], [0], [1]]), 0), likeness.shape[1 + axis] - 1)
     image = np.arange(len(likeness))
-
-    def at(offset: int) -> Float[np.ndarray, "image"]:
-        index = [rows, columns]
-        index[axis] = np.clip(place + offset, 0, likeness.shape[1 + axis] - 1)
-        return likeness[image, index[0], index[1]]
-
-    before, here, after = at(-1), at(0), at(1)
+    before, here, after = likeness[image, near, columns] if axis == 0 else likeness[image, rows, near]
     curvature = before - 2.0 * here + after
     flat = (curvature >= -1e-12) | (before <= -1.0) | (after <= -1.0)
     return place + np.where(flat, 0.0, 0.5 * (before - after) / np.where(flat, 1.0, curvature))

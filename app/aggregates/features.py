@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 
 from app.aggregates.setting import DETECTOR_PX, TRANSFORM_PX, Particle, Setting
 from app.errors import InvalidInput
@@ -100,11 +100,17 @@ def visible(
     settings: Sequence[Setting],
 ) -> Bool[np.ndarray, "image row col"]:
     """Pixels that measure: finite, not negative, in the mask, and further from the middle pixel than the beam stop."""
-    offset = np.arange(DETECTOR_PX) - DETECTOR_PX // 2
-    distance = np.hypot(offset[:, None], offset[None, :])
+    distance = _from_middle()
     stop = np.array([each.beam_stop_px for each in settings])[:, None, None]
     seen = np.isfinite(counts) & (counts >= 0) & ((distance > stop) | (stop == 0))
     return seen if mask is None else seen & np.asarray(mask, bool)
+
+
+@lru_cache(maxsize=1)
+def _from_middle() -> Float[np.ndarray, "64 64"]:
+    """Distance of each pixel from the middle one."""
+    offset = np.arange(DETECTOR_PX) - DETECTOR_PX // 2
+    return np.hypot(offset[:, None], offset[None, :])
 
 
 def _features(
@@ -287,19 +293,21 @@ def _rings(
 
 
 def _peaks(correlation: Float32[np.ndarray, "image point"]) -> Float32[np.ndarray, "image peak"]:
-    steps, ranks = np.where(_once(), grid() / STEP, 0.0).ravel(), np.array(PEAK_RANKS)
+    ranks = np.array(PEAK_RANKS)
     found = []
-    for least, most in PEAK_RANGES:
-        inside = -correlation[:, (steps >= least) & (steps < most)]
+    for points in _peak_points():
+        inside = -correlation[:, points]
         found.append(-np.sort(np.partition(inside, ranks.max(), axis=1)[:, : ranks.max() + 1], axis=1)[:, ranks])
     return np.concatenate(found, axis=1)
 
 
-def _once() -> Bool[np.ndarray, "63 32"]:
-    """Points without the half of column 0 that repeats the other half."""
+@lru_cache(maxsize=1)
+def _peak_points() -> tuple[Int[np.ndarray, "point"], ...]:
+    """Points within each of `PEAK_RANGES`, without the half of column 0 that repeats the other half."""
     once = np.ones((ROWS, COLUMNS), bool)
     once[:HALF, 0] = False
-    return once
+    steps = np.where(once, grid() / STEP, 0.0).ravel()
+    return tuple(np.flatnonzero((steps >= least) & (steps < most)) for least, most in PEAK_RANGES)
 
 
 @lru_cache(maxsize=1)

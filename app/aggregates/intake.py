@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -229,8 +230,9 @@ def _binned(
     binning: int,
 ) -> tuple[Float32[np.ndarray, "image 64 64"], Bool[np.ndarray, "image 64 64"]]:
     """Sums over blocks; one of which at least half measures is scaled to the whole of it, others do not measure."""
-    around = ((0, 0), *beyond)
-    counts, good = np.pad(counts, around), np.pad(good, around)
+    if any(map(any, beyond)):
+        around = ((0, 0), *beyond)
+        counts, good = np.pad(counts, around), np.pad(good, around)
     if binning == 1:
         return counts, good
     total, measured = block_sums(counts, binning), block_sums(good.astype(np.float32), binning)
@@ -285,7 +287,8 @@ def _settings(
 def distances(centre: Float[np.ndarray, "image 2"]) -> Float[np.ndarray, "image 64 64"]:
     """Distance of each grid point from the beam [grid pixels]."""
     index = np.arange(DETECTOR_PX)
-    return np.hypot(index[:, None] - centre[:, :1, None], index[None, :] - centre[:, 1:, None])
+    down, right = np.square(index - centre[:, :1]), np.square(index - centre[:, 1:])
+    return np.sqrt(down[:, :, None] + right[:, None, :])
 
 
 def shadows(
@@ -300,11 +303,20 @@ def shadows(
     near = distances(centre)
     reach = near <= STOP_REACH_PX
     bright = np.array(
-        [np.quantile(p[r & s], 0.9) if (r & s).any() else 0.0 for p, r, s in zip(patterns, reach, seen, strict=True)]
+        [_upper_decile(pattern[near_beam]) for pattern, near_beam in zip(patterns, reach & seen, strict=True)]
     )
     dark = ~seen | (patterns <= STOP_LEVEL * bright[:, None, None])
     edge = np.where(reach & ~dark, near, STOP_REACH_PX).min(axis=(1, 2))
     return np.where(edge <= 1.0, 0.0, np.maximum(edge - 0.5, 0.0))
+
+
+def _upper_decile(values: Float32[np.ndarray, "any"]) -> float:
+    """The value that nine tenths lie below, linear between values; 0 of none. NumPy's costs three times as much."""
+    if not values.size:
+        return 0.0
+    ordered, at = np.sort(values), 0.9 * (values.size - 1)
+    below, above = float(ordered[math.floor(at)]), float(ordered[math.ceil(at)])
+    return below + (above - below) * (at % 1.0)
 
 
 # --- notes ------------------------------------------------------------------------------------------------------------
@@ -401,9 +413,9 @@ def asymmetry(
     """
     answer = np.zeros(len(patterns))
     for number, (pattern, seen, twice) in enumerate(zip(patterns, mask, np.rint(2 * centre).astype(int), strict=True)):
-        rows, columns = (_mates(n) for n in twice.tolist())
-        ours, theirs = pattern[np.ix_(rows, columns)], pattern[np.ix_(rows[::-1], columns[::-1])]
-        both = seen[np.ix_(rows, columns)] & seen[np.ix_(rows[::-1], columns[::-1])]
+        part = tuple(_mates(n) for n in twice.tolist())
+        ours, theirs = pattern[part], pattern[part][::-1, ::-1]
+        both = seen[part] & seen[part][::-1, ::-1]
         total = (ours + theirs)[both]
         if total.sum() > 0:
             expected = np.minimum(np.sqrt(2.0 * total / np.pi), total).sum()
@@ -411,6 +423,6 @@ def asymmetry(
     return answer
 
 
-def _mates(twice: int) -> np.ndarray:
+def _mates(twice: int) -> slice:
     """Indices along an axis whose mirror image around twice / 2 lies on the grid."""
-    return np.arange(max(0, twice - DETECTOR_PX + 1), min(DETECTOR_PX - 1, twice) + 1)
+    return slice(max(0, twice - DETECTOR_PX + 1), min(DETECTOR_PX - 1, twice) + 1)
