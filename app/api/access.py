@@ -21,7 +21,7 @@ class Scope(Enum):
     """What a key may allow."""
 
     ADMIN = "admin"
-    """To change what the service serves: load and unload models."""
+    """To change what the service serves (load and unload models), and to list the jobs of all."""
 
 
 class Access:

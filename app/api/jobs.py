@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
+from app.api.access import ACCESS_KINDS, Scope, requires
 from app.api.prefer import Preference, preference
 from app.api.problems import KINDS, documented, problem
 from app.api.schema import JSON, Output
@@ -21,6 +22,7 @@ from app.jobs.service import Jobs
 RETRY_AFTER_S: Final = 1
 """When to look again at a job that has not finished."""
 CLIENT_GONE: Final = 499
+MOST_LISTED: Final = 1000
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -56,21 +58,62 @@ class JobProblem(Output):
     detail: Annotated[str, Field(description="What was found, what was expected and how to mend it.")]
 
 
-class Job(Output):
-    """A job and how it stands."""
+class JobSummary(Output):
+    """A job and how it stands, without its result."""
 
     id: Annotated[str, Field(description="Whoever knows it may look at the job and cancel it.")]
     kind: Annotated[str, Field(description="What it works on.", examples=["indexing.solve"])]
     state: Annotated[State, Field(description="`done`, `failed` and `cancelled` are final.")]
+    priority: Annotated[int, Field(description="Higher ones are started first: 10 where somebody waits, 0 of batches.")]
     created: Annotated[datetime, Field(description="When it was submitted (UTC).")]
     started: Annotated[datetime | None, Field(description="When a worker took it (UTC); of the last attempt.")]
     finished: Annotated[datetime | None, Field(description="When it ended (UTC).")]
     attempts: Annotated[int, Field(description="Starts; more than one where a worker or the service died.")]
-    progress: Annotated[Any, Field(description="What it last reported; what that holds depends on the kind.")]
+    progress: Annotated[
+        Any,
+        Field(
+            description="What it last reported; what that holds depends on the kind. Of batches `done` and `total`.",
+            examples=[{"done": 3, "total": 20}],
+        ),
+    ]
+    problem: Annotated[JobProblem | None, Field(description="Of a job that failed.")]
+
+
+class Job(JobSummary):
+    """A job and how it stands."""
+
     result: Annotated[
         Any, Field(description="The answer, as the request itself would have given it; of a cancelled job what it had.")
     ]
-    problem: Annotated[JobProblem | None, Field(description="Of a job that failed.")]
+
+
+class JobList(Output):
+    """Jobs, the newest first."""
+
+    jobs: list[JobSummary]
+
+
+@router.get(
+    "",
+    summary="List jobs",
+    response_model=JobList,
+    responses=documented("invalid-input", "jobs-unavailable", *ACCESS_KINDS),
+    dependencies=[Depends(requires(Scope.ADMIN))],
+)
+async def list_jobs(
+    jobs: JobsOf,
+    state: Annotated[State | None, Query(description="Only those in this state.")] = None,
+    kind: Annotated[
+        str | None, Query(max_length=64, description="Only those of this kind.", examples=["indexing.batch"])
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_LISTED, description="At most as many.")] = 100,
+) -> Response:
+    """The newest jobs of every service over the same database, without their results.
+
+    Needs the admin key: an id lets its holder read and cancel the job. `python -m app jobs list` does the same.
+    """
+    found = await jobs.list(state=state, kind=kind, limit=limit)
+    return Response(orjson.dumps({"jobs": [summary(record) for record in found]}), media_type=JSON)
 
 
 @router.get(
@@ -172,21 +215,21 @@ def job_answer(record: JobRecord, *, status: int = 200, headers: dict[str, str] 
 
 def job_json(record: JobRecord) -> bytes:
     """Write a record as the model `Job` has it."""
-    return orjson.dumps(shown(record))
+    return orjson.dumps(summary(record) | {"result": record.result and orjson.Fragment(record.result)})
 
 
-def shown(record: JobRecord) -> dict[str, Any]:
-    """Give a record as plain data that orjson writes."""
+def summary(record: JobRecord) -> dict[str, Any]:
+    """Give a record as the model `JobSummary` has it, as plain data that orjson writes."""
     return {
         "id": record.id,
         "kind": record.kind,
         "state": record.state,
+        "priority": record.priority,
         "created": _time(record.created_s),
         "started": _time(record.started_s),
         "finished": _time(record.finished_s),
         "attempts": record.attempts,
         "progress": record.progress and orjson.Fragment(record.progress),
-        "result": record.result and orjson.Fragment(record.result),
         "problem": record.failure and orjson.Fragment(bytes(failure_answer(record.failure, of_request=False).body)),
     }
 

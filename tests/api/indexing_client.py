@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.jobs.engine import EngineOptions
@@ -22,9 +23,14 @@ KINDS = {
 }
 
 
+def application(folder: Path, settings: Settings | None = None, *, workers: int = 2) -> FastAPI:
+    """The service over a database in a folder."""
+    jobs = Jobs(f"sqlite:///{folder}/jobs.sqlite3", KINDS, EngineOptions(workers=workers))
+    settings = settings or Settings(max_solve_seconds=60, max_patterns=5)
+    return create_app(settings, registry=FakeRegistry(), jobs=jobs)
+
+
 @contextmanager
 def serving(folder: Path, settings: Settings | None = None, *, workers: int = 2) -> Iterator[TestClient]:
-    jobs = Jobs(f"sqlite:///{folder}/jobs.sqlite3", KINDS, EngineOptions(workers=workers))
-    app = create_app(settings or Settings(max_solve_seconds=60, max_patterns=5), registry=FakeRegistry(), jobs=jobs)
-    with TestClient(app) as client:
+    with TestClient(application(folder, settings, workers=workers)) as client:
         yield client

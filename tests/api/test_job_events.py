@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -16,7 +15,6 @@ from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request
 from starlette.responses import Response as Answer
 
@@ -25,11 +23,10 @@ from app.jobs.engine import EngineOptions
 from app.jobs.service import Jobs
 from app.main import create_app
 from app.settings import Settings
+from tests.api.live import LONGEST_S, live
 from tests.api.test_problems import assert_problem
 from tests.fakes import FakeRegistry
 from tests.jobs.sample_kinds import KINDS
-
-LONGEST_S = 20.0
 
 
 @dataclass
@@ -63,17 +60,8 @@ def serving(folder: Path, **options: Any) -> Iterator[Served]:
         loop[:] = [asyncio.get_running_loop()]
         return Answer(json.dumps({"id": await jobs.submit(kind, await request.body())}))
 
-    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    config = uvicorn.Config(app, loop="asyncio", http="httptools", log_config=None, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    host, port = listener.getsockname()
-    with httpx2.Client(base_url=f"http://{host}:{port}", timeout=LONGEST_S) as client:
-        yield Served(app, client, (host, port), loop)
-    server.should_exit = True
-    thread.join()
-    listener.close()
+    with live(app) as service:
+        yield Served(app, service.client, service.address, loop)
 
 
 @pytest.fixture(scope="module")

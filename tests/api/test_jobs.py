@@ -16,7 +16,8 @@ from httpx2 import Response
 from starlette.responses import Response as Answer
 from starlette.types import Message
 
-from app.api.jobs import answer_or_accept
+from app.api.access import Access
+from app.api.jobs import JobList, answer_or_accept
 from app.api.prefer import Preference, preference
 from app.api.seams import JobsOf
 from app.jobs.engine import EngineOptions
@@ -204,6 +205,52 @@ def test_what_cannot_run_is_listed_and_keeps_nothing_waiting(tmp_path: Path) -> 
             assert time.monotonic() < end
         assert list(body["jobs"]["unavailable"]) == ["absent"]
         assert body["status"] == "ready"
+
+
+# --- the list ---------------------------------------------------------------------------------------------------------
+
+KEY = {"Authorization": "Apikey secret"}
+
+
+@pytest.fixture
+def guarded(idle: TestClient) -> TestClient:
+    """A service whose operator has the key "secret"."""
+    idle.app.state.access = Access("secret")  # type: ignore[attr-defined]
+    return idle
+
+
+def test_the_list_is_for_the_operator_alone(guarded: TestClient) -> None:
+    assert_problem(guarded.get("/jobs"), "unauthenticated")
+    assert_problem(guarded.get("/jobs", headers={"Authorization": "Apikey wrong"}), "unauthenticated")
+    guarded.app.state.access = Access()  # type: ignore[attr-defined]
+    assert_problem(guarded.get("/jobs", headers=KEY), "forbidden")
+
+
+def test_the_newest_jobs_are_listed_first(guarded: TestClient) -> None:
+    ids = []
+    for kind in ("echo", "count", "echo"):
+        ids.append(post(guarded, kind, prefer="respond-async").json()["id"])
+        guarded.delete(f"/jobs/{ids[-1]}")
+
+    def listed(**query: Any) -> list[str]:
+        response = guarded.get("/jobs", params=query, headers=KEY)
+        assert response.status_code == 200
+        JobList.model_validate_json(response.content)
+        return [job["id"] for job in response.json()["jobs"]]
+
+    assert listed() == ids[::-1]
+    assert listed(limit=1) == ids[-1:]
+    assert listed(kind="count") == ids[1:2]
+    assert listed(state="queued") == []
+    assert listed(state="cancelled", kind="echo", limit=10) == [ids[2], ids[0]]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "state=lost", "kind=" + "a" * 65])
+def test_a_list_that_makes_no_sense_is_refused(guarded: TestClient, query: str) -> None:
+    assert_problem(guarded.get(f"/jobs?{query}", headers=KEY), "invalid-input")
+
+
+# --- what is not there ------------------------------------------------------------------------------------------------
 
 
 def test_unknown_ids(client: TestClient) -> None:
