@@ -52,14 +52,14 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
-    def rows(self, statement: Any) -> Sequence[Any]:
+    def rows(self, statement: Any, values: Mapping[str, Any] | None = None) -> Sequence[Any]:
         with told(), self._engine.connect() as connection:
-            return connection.execute(statement).all()
+            return connection.execute(statement, values).all()
 
-    def change(self, statement: Any) -> int:
+    def change(self, statement: Any, values: Mapping[str, Any] | None = None) -> int:
         """Execute a statement and give the number of rows that it changed."""
         with told(), self._engine.connect() as connection:
-            return connection.execute(statement).rowcount
+            return connection.execute(statement, values).rowcount
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:

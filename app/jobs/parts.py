@@ -7,12 +7,40 @@ no two engines can both end the last one, no crash comes in between, and a look 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from app.jobs.job import FINISHED, Claim, Outcome
-from app.jobs.table import IS_JOB, NEXT_REVISION, SHOWN, SPLIT, c, jobs, run_of
+from app.jobs.table import EXPIRED, IS_JOB, NEXT_REVISION, RUN, SHOWN, SPLIT, c, jobs, run_of
+
+_other = jobs.alias()
+_runs = sa.exists(
+    sa.select(_other.c.id).where(
+        _other.c.id == sa.bindparam("run_id"),
+        _other.c.attempts == sa.bindparam("run_attempt"),
+        _other.c.state == "running",
+    )
+)
+_of_split_job = jobs.update().where(c.id == sa.bindparam("job_id"), c.state == SPLIT, _runs).returning(*SHOWN)
+
+# Built once: it takes longer to build a statement than to execute it.
+_COUNT_PART: Final = _of_split_job.values(
+    parts_done=c.parts_done + 1, state=sa.case((c.parts_done + 1 == c.parts, "queued"), else_=SPLIT), **NEXT_REVISION
+)
+_END_JOB: Final = _of_split_job.values(
+    state=sa.bindparam("new_state"),
+    failure=sa.bindparam("new_failure"),
+    payload=b"",
+    finished_s=sa.bindparam("now_s"),
+    **NEXT_REVISION,
+)
+_KEEP_PART: Final = (
+    jobs.update()
+    .where(*RUN)
+    .values(state="done", result=sa.bindparam("new_result"), payload=b"", finished_s=sa.bindparam("now_s"))
+)
+_FORGET_PART: Final = jobs.delete().where(*RUN)
 
 
 class RunLost(Exception):
@@ -48,18 +76,21 @@ def end_part(connection: sa.Connection, claim: Claim, outcome: Outcome, now_s: f
     Raises:
         RunLost: as the second of these; to undo what was done.
     """
-    changed = _job_after(outcome, now_s)
-    told = connection.execute(
-        jobs.update().where(c.id == claim.parent, c.state == SPLIT, _runs(claim)).values(**changed).returning(*SHOWN)
-    ).first()
-    if told is None:
-        connection.execute(jobs.delete().where(*run_of(claim)))
-    elif outcome.state == "done":
-        kept = {"state": "done", "result": outcome.result, "payload": b"", "finished_s": now_s}
-        _must_change(connection.execute(jobs.update().where(*run_of(claim)).values(**kept)))
+    run = run_of(claim)
+    of_job = run | {"job_id": claim.parent}
+    if outcome.state == "done":
+        told = connection.execute(_COUNT_PART, of_job).first()
+        kept = run | {"new_result": outcome.result, "now_s": now_s}
+        ended = connection.execute(_KEEP_PART, kept) if told else connection.execute(_FORGET_PART, run)
     else:
-        _must_change(connection.execute(jobs.delete().where(*run_of(claim))))
-        drop(connection, claim.parent)
+        failure = outcome.failure and outcome.failure.to_json()
+        values = {"new_state": outcome.state, "new_failure": failure, "now_s": now_s}
+        told = connection.execute(_END_JOB, of_job | values).first()
+        ended = connection.execute(_FORGET_PART, run)
+        if told:
+            drop(connection, claim.parent)
+    if told and ended.rowcount == 0:
+        raise RunLost
     return told
 
 
@@ -76,26 +107,6 @@ def drop_unwanted(claim: Claim) -> sa.Delete:
 
 def orphans() -> sa.ColumnElement[bool]:
     """Parts that do not run, of jobs that have finished or are no longer known."""
-    job = jobs.alias()
-    wanted = sa.select(job.c.id).where(job.c.id == c.parent, job.c.state.not_in([*sorted(FINISHED), "expired"]))
+    ended = _other.c.state.in_([*sorted(FINISHED), EXPIRED])
+    wanted = sa.select(_other.c.id).where(_other.c.id == c.parent, sa.not_(ended))
     return sa.and_(sa.not_(IS_JOB), c.state != "running", sa.not_(sa.exists(wanted)))
-
-
-def _job_after(outcome: Outcome, now_s: float) -> dict[str, Any]:
-    if outcome.state == "done":
-        last = c.parts_done + 1 == c.parts
-        return {"parts_done": c.parts_done + 1, "state": sa.case((last, "queued"), else_=SPLIT), **NEXT_REVISION}
-    failure = outcome.failure and outcome.failure.to_json()
-    ended = {"state": outcome.state, "failure": failure, "payload": b"", "finished_s": now_s}
-    return ended | NEXT_REVISION
-
-
-def _runs(claim: Claim) -> sa.Exists:
-    part = jobs.alias()
-    mine = (part.c.id == claim.id, part.c.attempts == claim.attempt, part.c.state == "running")
-    return sa.exists(sa.select(part.c.id).where(*mine))
-
-
-def _must_change(done: sa.CursorResult[Any]) -> None:
-    if done.rowcount == 0:
-        raise RunLost

@@ -25,6 +25,7 @@ from app.jobs.table import (
     IS_JOB,
     LET_GO,
     NEXT_REVISION,
+    RUN,
     SHOWN,
     SPLIT,
     SUMMARY,
@@ -40,7 +41,50 @@ TOMBSTONE_S: Final = 7 * 86400.0
 """How long an id is remembered after its record is gone [s]: it answers 410 rather than 404."""
 KEY_TRIES: Final = 3
 _FORGET: Final = {"payload": b"", "progress": None, "result": None, "failure": None, "idempotency": None, "work": None}
-_CLAIMED: Final = (c.id, c.kind, c.priority, c.payload, c.attempts, c.parent, c.part)
+_CLAIMED: Final = (c.id, c.kind, c.priority, c.payload, c.attempts, c.parent, c.part, c.parts)
+
+
+# What engines do all the time is built once: it takes longer to build a statement than to execute it.
+_first = (
+    sa.select(c.id)
+    .where(c.state == "queued", sa.or_(c.priority >= sa.bindparam("min_priority"), sa.not_(IS_JOB), c.parts > 0))
+    .order_by(c.priority.desc(), c.created_s, c.part)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_CLAIM: Final = (
+    jobs.update()
+    .where(c.id == _first.scalar_subquery(), c.state == "queued")
+    .values(
+        state="running",
+        owner=sa.bindparam("new_owner"),
+        worker=sa.bindparam("new_worker"),
+        lease_until_s=sa.bindparam("lease_ends_s"),
+        started_s=sa.func.coalesce(c.started_s, sa.bindparam("now_s", type_=c.started_s.type)),
+        attempts=c.attempts + 1,
+        progress=None,
+        **NEXT_REVISION,
+    )
+    .returning(*_CLAIMED)
+)
+_FINISH: Final = (
+    jobs.update()
+    .where(*RUN)
+    .values(
+        state=sa.bindparam("new_state"),
+        result=sa.bindparam("new_result"),
+        failure=sa.bindparam("new_failure"),
+        progress=sa.func.coalesce(sa.bindparam("new_progress", type_=c.progress.type), c.progress),
+        finished_s=sa.bindparam("now_s"),
+        payload=b"",
+        **LET_GO,
+        **NEXT_REVISION,
+    )
+    .returning(*SHOWN)
+)
+_REPORT: Final = jobs.update().where(*RUN).values(progress=sa.bindparam("new_progress"), **NEXT_REVISION)
+_WAITS: Final = sa.select(c.id).where(c.state == "queued", c.priority >= sa.bindparam("min_priority")).limit(1)
+_GET: Final = sa.select(*SHOWN).where(c.id == sa.bindparam("job_id"), IS_JOB)
 
 
 class Records:
@@ -112,7 +156,7 @@ class Records:
             NotFound: no such id.
             Gone: it has finished, and its record was kept as long as the service keeps them.
         """
-        rows = self._database.rows(sa.select(*SHOWN).where(c.id == job_id, IS_JOB))
+        rows = self._database.rows(_GET, {"job_id": job_id})
         if not rows:
             raise NotFound("there is no job of that id")
         if rows[0].state == EXPIRED:
@@ -142,8 +186,7 @@ class Records:
 
     def waits(self, priority: int) -> bool:
         """Whether a job of this priority or a higher one could be taken."""
-        waiting = sa.select(c.id).where(c.state == "queued", c.priority >= priority).limit(1)
-        return bool(self._database.rows(waiting))
+        return bool(self._database.rows(_WAITS, {"min_priority": priority}))
 
     def claim(self, owner: str, worker: str, *, lease_s: float, min_priority: int = LOWEST) -> Claim | None:
         """Take the waiting run of the highest priority, the oldest first; None where none waits.
@@ -155,29 +198,12 @@ class Records:
             min_priority: of whole jobs; parts and joins, which are short, may have any.
         """
         now = self._clock()
-        first = (
-            sa.select(c.id)
-            .where(c.state == "queued", *_allowed(min_priority))
-            .order_by(c.priority.desc(), c.created_s, c.part)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        ).scalar_subquery()
-        taken = jobs.update().where(c.id == first, c.state == "queued")
-        taken = taken.values(
-            state="running",
-            owner=owner,
-            worker=worker,
-            lease_until_s=now + lease_s,
-            started_s=sa.func.coalesce(c.started_s, now),
-            attempts=c.attempts + 1,
-            progress=None,
-            **NEXT_REVISION,
-        )
-        rows = self._database.rows(taken.returning(*_CLAIMED, c.parts))
+        values = {"new_owner": owner, "new_worker": worker, "lease_ends_s": now + lease_s, "now_s": now}
+        rows = self._database.rows(_CLAIM, values | {"min_priority": min_priority})
         return self._claimed(rows[0], now) if rows else None
 
     def report(self, claim: Claim, progress: bytes) -> None:
-        self._database.change(jobs.update().where(*run_of(claim)).values(progress=progress, **NEXT_REVISION))
+        self._database.change(_REPORT, run_of(claim) | {"new_progress": progress})
 
     def finish(self, claim: Claim, outcome: Outcome, *, progress: bytes | None = None) -> JobRecord | None:
         """Write how a run ended.
@@ -189,14 +215,13 @@ class Records:
         if claim.parent:
             return self._finish_part(claim, outcome)
         failure = outcome.failure and outcome.failure.to_json()
-        values: dict[str, Any] = {"state": outcome.state, "result": outcome.result, "failure": failure, "payload": b""}
-        values |= {"finished_s": self._clock(), "progress": c.progress if progress is None else progress}
-        ended = jobs.update().where(*run_of(claim)).values(**values, **LET_GO, **NEXT_REVISION).returning(*SHOWN)
+        values = run_of(claim) | {"new_state": outcome.state, "new_result": outcome.result, "new_failure": failure}
+        values |= {"new_progress": progress, "now_s": self._clock()}
         if claim.results is None:
-            rows = self._database.rows(ended)
+            rows = self._database.rows(_FINISH, values)
             return record(rows[0]) if rows else None
         with self._database.transaction() as connection:
-            row = connection.execute(ended).first()
+            row = connection.execute(_FINISH, values).first()
             if row is not None:
                 family.drop(connection, claim.id)
             return record(row) if row is not None else None
@@ -259,7 +284,7 @@ class Records:
             return 0
         gone = [owner for owner in owners if is_gone(owner)]
         lost = sa.or_(c.lease_until_s < self._clock(), c.owner.in_(gone))
-        found = self._database.rows(sa.select(*_CLAIMED, c.parts, c.cancel_requested).where(*others, lost))
+        found = self._database.rows(sa.select(*_CLAIMED, c.cancel_requested).where(*others, lost))
         for row in found:
             claim = _claim(row)
             if row.cancel_requested:
@@ -340,7 +365,7 @@ class Records:
     def _queue_again(self, claim: Claim, **values: Any) -> None:
         kept = sa.case((c.parts > 0, c.started_s), else_=None)
         again = values | LET_GO | NEXT_REVISION | {"state": "queued", "started_s": kept}
-        self._database.change(jobs.update().where(*run_of(claim)).values(**again))
+        self._database.change(jobs.update().where(*RUN).values(**again), run_of(claim))
         if claim.parent:
             self._database.change(family.drop_unwanted(claim))
 
@@ -352,12 +377,6 @@ class Records:
 
 class _KeyTaken(Exception):
     """Another job was added with this key."""
-
-
-def _allowed(min_priority: int) -> tuple[sa.ColumnElement[bool], ...]:
-    if min_priority == LOWEST:
-        return ()
-    return (sa.or_(c.priority >= min_priority, sa.not_(IS_JOB), c.parts > 0),)
 
 
 def _claim(row: Any, results: Sequence[bytes] | None = None) -> Claim:

@@ -75,9 +75,13 @@ SUMMARY: Final = (c.id, c.kind, shown_state, c.priority, c.attempts, c.progress,
 SHOWN: Final = (*SUMMARY, c.result)
 
 
-def run_of(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
-    """The row of a run, for as long as the run is its owner's."""
-    return c.id == claim.id, c.attempts == claim.attempt, c.state == "running"
+RUN: Final = (c.id == sa.bindparam("run_id"), c.attempts == sa.bindparam("run_attempt"), c.state == "running")
+"""The row of a run, for as long as the run is its owner's; see `run_of`."""
+
+
+def run_of(claim: Claim) -> dict[str, Any]:
+    """The values of `RUN`."""
+    return {"run_id": claim.id, "run_attempt": claim.attempt}
 
 
 def record(row: Any) -> JobRecord:
