@@ -84,6 +84,8 @@ class InferenceIn(Input):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     id: Annotated[str | None, Field(max_length=200)] = None
+    model_name: Annotated[str | None, Field(max_length=200, description="The address names the model.")] = None
+    model_version: Annotated[str | None, Field(max_length=200, description="The address names the version.")] = None
     parameters: Annotated[
         dict[str, Any],
         Field(default_factory=dict, description="Options; `binary_data_output`: send all outputs in binary."),
@@ -189,8 +191,14 @@ def _quick(document: Any, values: int) -> dict[str, Any] | None:
 
 
 def _numbers(tensor: Any) -> Num[np.ndarray, "..."] | None:
-    data = tensor.get("data")
-    return np.frombuffer(data.as_buffer(of_type="d"), np.float64) if isinstance(data, simdjson.Array) else None
+    data, said = tensor.get("data"), tensor.get("datatype")
+    # Not every whole number of 64 bits is a double.
+    kind, dtype = _EXACT.get(said, _DOUBLE) if isinstance(said, str) else _DOUBLE
+    return np.frombuffer(data.as_buffer(of_type=kind), dtype) if isinstance(data, simdjson.Array) else None
+
+
+_DOUBLE: Final = ("d", np.dtype(np.float64))
+_EXACT: Final = {"INT64": ("i", np.dtype(np.int64)), "UINT64": ("u", np.dtype(np.uint64))}
 
 
 def _tensor_values(tensor: Any, data: Num[np.ndarray, "..."] | None) -> dict[str, Any]:
@@ -224,7 +232,7 @@ def _from_json(tensor: TensorIn, dtype: np.dtype[Any], max_items: int) -> Num[np
     flat = data if isinstance(data, np.ndarray) else np.array(_flattened(data), np.float64)
     if flat.size != math.prod(shape):
         raise InvalidInput(f"data has {flat.size} numbers and the shape {shape} needs {math.prod(shape)}")
-    if dtype.kind in "iub":
+    if dtype.kind in "iub" and flat.dtype != dtype:
         low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         if not ((flat >= low) & (flat < float(high) + 1.0) & (flat == np.trunc(flat))).all():
             raise InvalidInput(f"data holds a number that is no {tensor.datatype}")
@@ -253,8 +261,13 @@ def _outputs(outputs: Sequence[OutputIn] | None) -> dict[str, bool | None] | Non
     for index, output in enumerate(outputs):
         flag = output.parameters.get("binary_data")
         where = ("body", "outputs", index, "parameters", "binary_data")
+        if other := sorted(_OTHER_FORMS & output.parameters.keys()):
+            raise at(InvalidInput(f"{other[0]} is not supported: outputs are sent as numbers"), where[:-1])
         asked[output.name] = None if flag is None else _flag(flag, where)
     return asked
+
+
+_OTHER_FORMS: Final = frozenset({"classification", "shared_memory_region"})
 
 
 def _flag(value: object, where: Sequence[str | int]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -9,7 +10,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from app.errors import ModelUnavailable
+from app.errors import AppError, ModelUnavailable
 from app.model_registry.manifest import Manifest, TensorSpec
 from app.model_registry.plain import PlainClassifier, PlainEstimator, PlainRegressor
 from app.model_registry.runtime import KerasModel, LiteRTModel, Network
@@ -42,8 +43,8 @@ class Tensors:
     form: Form
     takes_missing: bool = False
     classes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    call_s: float = float("inf")
-    row_s: float = float("inf")
+    call_s: float = math.inf
+    row_s: float = math.inf
 
     def expected_s(self, rows: int) -> float:
         """About how long a batch takes, rather too long than too short [s]."""
@@ -73,14 +74,22 @@ def timed(tensors: Tensors) -> Tensors:
 
 
 def _shortest_s(tensors: Tensors, rows: int) -> float:
-    """Shortest of a few runs of rows of zeros [s]."""
-    zeros = {spec.name: np.zeros([rows, *(n or 1 for n in spec.shape[1:])], spec.dtype) for spec in tensors.inputs}
+    """Shortest of a few runs of rows of zeros [s]; infinite where so many rows at once are not taken."""
+    zeros = {spec.name: np.zeros(_filled(spec.shape, rows), spec.dtype) for spec in tensors.inputs}
     taken: list[float] = []
-    for _ in range(TIMED_RUNS):
-        started = perf_counter()
-        tensors.run(zeros)
-        taken.append(perf_counter() - started)
+    try:
+        for _ in range(TIMED_RUNS):
+            started = perf_counter()
+            tensors.run(zeros)
+            taken.append(perf_counter() - started)
+    except AppError:
+        return math.inf
     return min(taken)
+
+
+def _filled(shape: tuple[int | None, ...], rows: int) -> list[int]:
+    """The shape of a batch; other free axes have one element."""
+    return [(1 if axis else rows) if size is None else size for axis, size in enumerate(shape)]
 
 
 def _of_estimators(estimators: Mapping[str, PlainEstimator], columns: int) -> Tensors:

@@ -154,3 +154,24 @@ def test_any_bytes_are_read_or_refused(body: bytes, length: str | None) -> None:
 )
 def test_a_request_of_the_protocol_has_inputs(body: bytes, expected: bool) -> None:
     assert (arrays_from_json(body, ["waveforms"], MANY, other_form=MARK) is None) is expected
+
+
+@pytest.mark.parametrize(
+    ("datatype", "values"), [("INT64", [2**63 - 1, -(2**63), 2**53 + 1]), ("UINT64", [2**64 - 1, 2**53 + 1, 0])]
+)
+def test_whole_numbers_of_64_bits_keep_every_digit_in_json(datatype: str, values: list[int]) -> None:
+    tensor = {"name": "x", "shape": [3], "datatype": datatype, "data": values}
+    found = read_inference(json.dumps({"inputs": [tensor]}).encode(), None, MANY).inputs["x"]
+    assert found.tolist() == values
+
+
+def test_clients_may_repeat_the_models_name() -> None:
+    body, length = binary({"x": np.ones(2)}, model_name="m", model_version="1")
+    assert read_inference(body, length, MANY).inputs["x"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("option", [{"classification": 3}, {"shared_memory_region": "a"}])
+def test_another_form_of_an_output_is_refused(option: dict[str, Any]) -> None:
+    body, length = binary({"x": np.ones(2)}, outputs=[{"name": "y", "parameters": option}])
+    with pytest.raises(InvalidInput, match="not supported"):
+        read_inference(body, length, MANY)
