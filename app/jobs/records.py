@@ -18,6 +18,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from app.errors import Busy, Gone, IdempotencyConflict, JobsUnavailable, NotFound
 from app.jobs import parts as family
+from app.jobs.calm import Calm
 from app.jobs.database import Database
 from app.jobs.job import FINISHED, LOWEST, Claim, Failure, JobRecord, Outcome, State
 from app.jobs.table import (
@@ -43,8 +44,16 @@ KEY_TRIES: Final = 3
 _FORGET: Final = {"payload": b"", "progress": None, "result": None, "failure": None, "idempotency": None, "work": None}
 _CLAIMED: Final = (c.id, c.kind, c.priority, c.payload, c.attempts, c.parent, c.part, c.parts)
 
-
-# What engines do all the time is built once: it takes longer to build a statement than to execute it.
+# What is done all the time is built once: it takes longer to build a statement than to execute it.
+_ADDED: Final = ("id", "parent", "part", "parts", "parts_done", "kind", "state", "priority", "revision", "attempts",
+                 "cancel_requested", "principal", "idempotency", "work", "created_s", "payload")  # fmt: skip
+_waiting = sa.select(sa.func.count()).select_from(jobs).where(IS_JOB, WAITS_UNSTARTED).scalar_subquery()
+_row = sa.select(*(sa.bindparam(f"new_{name}", type_=c[name].type) for name in _ADDED))
+_ADD: Final = (
+    jobs.insert()
+    .from_select(_ADDED, _row.where(_waiting < sa.bindparam("max_queued", type_=sa.Integer)))
+    .returning(c.id)
+)
 _first = (
     sa.select(c.id)
     .where(c.state == "queued", sa.or_(c.priority >= sa.bindparam("min_priority"), sa.not_(IS_JOB), c.parts > 0))
@@ -95,10 +104,14 @@ class Records:
     Args:
         url: SQLAlchemy's; a SQLite file is created with its folder.
         clock: seconds since 1970.
+        steady: seconds of a clock that nobody sets.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, url: str, *, clock: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
+        self._calm = Calm(clock, steady)
         self._database = Database(url)
         try:
             self._create_tables()
@@ -269,6 +282,9 @@ class Records:
     ) -> int:
         """Queue again what nobody runs any more: runs whose lease has passed, and those of owners known to be gone.
 
+        To be called every second. Leases are believed once the database and the clock have been calm for a while, so
+        that no run is taken from an owner who could not prolong its lease; see `app.jobs.calm`.
+
         Args:
             held: ids of the caller's own runs, which are left alone.
             is_gone: whether an owner certainly runs no more.
@@ -280,10 +296,12 @@ class Records:
         """
         others = (c.state == "running", c.id.not_in(held))
         owners = [row[0] for row in self._database.rows(sa.select(c.owner).where(*others).distinct())]
+        leases_count = self._calm.answered()
         if not owners:
             return 0
         gone = [owner for owner in owners if is_gone(owner)]
-        lost = sa.or_(c.lease_until_s < self._clock(), c.owner.in_(gone))
+        passed = c.lease_until_s < self._clock() if leases_count else sa.false()
+        lost = sa.or_(passed, c.owner.in_(gone))
         found = self._database.rows(sa.select(*_CLAIMED, c.cancel_requested).where(*others, lost))
         for row in found:
             claim = _claim(row)
@@ -327,12 +345,10 @@ class Records:
         }
 
     def _insert(self, row: dict[str, Any], parts: Sequence[bytes], max_queued: int) -> str:
-        values = [sa.literal(value, c[name].type) for name, value in row.items()]
-        waiting = sa.select(sa.func.count()).select_from(jobs).where(IS_JOB, WAITS_UNSTARTED).scalar_subquery()
-        inserted = jobs.insert().from_select(list(row), sa.select(*values).where(waiting < max_queued)).returning(c.id)
+        values = {"max_queued": max_queued} | {f"new_{name}": value for name, value in row.items()}
         with self._database.transaction() as connection:
             try:
-                queued = connection.execute(inserted).first()
+                queued = connection.execute(_ADD, values).first()
             except IntegrityError:
                 raise _KeyTaken from None
             if queued is None:

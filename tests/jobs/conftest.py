@@ -78,7 +78,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def records(database_url: str, clock: Clock) -> Iterator[Records]:
-    opened = Records(database_url, clock=clock)
+    opened = Records(database_url, clock=clock, steady=clock)
     yield opened
     opened.close()
 

@@ -80,9 +80,10 @@ def test_a_lease_that_is_renewed_is_not_lost(records: Records, clock: Clock) -> 
         clock.now_s += LEASE_S / 2
         records.renew("a", [job_id], lease_s=LEASE_S)
         records.renew("b", [job_id], lease_s=10 * LEASE_S)
-    assert recover(records) == 0
-    clock.now_s += LEASE_S + 1
-    assert recover(records, held=(job_id,)) == 0, "an engine does not take its own jobs from itself"
+        assert recover(records) == 0
+    for _ in range(int(LEASE_S) + 1):
+        clock.now_s += 1
+        assert recover(records, held=(job_id,)) == 0, "an engine does not take its own jobs from itself"
     assert recover(records) == 1
     assert records.count() == {"queued": 1}
 
