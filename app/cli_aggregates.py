@@ -57,7 +57,7 @@ def aggregates(
     options = {name: value for name, value in locals().items() if name not in _OWN}
     # Here, so that the other commands start without what only this one needs.
     from app.aggregates.stack import FileLimits
-    from app.api.aggregates import solved_file
+    from app.api.aggregates import question_from_file, solved
     from app.api.aggregates_answers import files_written, written
     from app.model_registry.registry import Registry
     from app.model_registry.store import ModelStore
@@ -69,8 +69,9 @@ def aggregates(
     registry.refresh()
     marks = None if mask is None else read_file(mask)[1]
     contents = [read_file(path) for path in files]
-    solved = [(name, solved_file(content, marks, query, registry, FileLimits())) for name, content in contents]
-    found = written(solved[0][1], chosen.value) if len(solved) == 1 else files_written(solved, chosen.value)
+    questions = [(name, question_from_file(content, marks, query, FileLimits())) for name, content in contents]
+    answers = [(name, solved(question, registry)) for name, question in questions]
+    found = written(answers[0][1], chosen.value) if len(answers) == 1 else files_written(answers, chosen.value)
     write(found, chosen, out)
 
 

@@ -119,7 +119,7 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
         indexing.create_router(indexing_limits),
         indexing_files.create_router(indexing_limits),
         indexing_batches.create_router(indexing_limits),
-        aggregates.create_router(aggregates.Limits(settings.max_images, settings.max_upload_bytes)),
+        aggregates.create_router(_aggregates_limits(settings)),
         v2.create_router(inference),
     )
     for router in (*made, *ROUTERS):
@@ -132,6 +132,7 @@ def _fast_routes(settings: Settings, registry: ModelRegistry) -> list[FastRoute]
     return [
         *polarization.fast_routes(_polarization_limits(settings), registry),
         *waveform.fast_routes(_waveform_limits(settings), registry),
+        *aggregates.fast_routes(_aggregates_limits(settings), registry),
     ]
 
 
@@ -147,6 +148,10 @@ def _inference_limits(settings: Settings) -> v2_infer.Limits:
 
 def _waveform_limits(settings: Settings) -> waveform.Limits:
     return waveform.Limits(settings.max_waveforms, settings.max_upload_bytes)
+
+
+def _aggregates_limits(settings: Settings) -> aggregates.Limits:
+    return aggregates.Limits(settings.max_images, settings.max_upload_bytes)
 
 
 def _indexing_limits(settings: Settings) -> indexing.Limits:

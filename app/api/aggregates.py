@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Final
@@ -21,6 +21,8 @@ from app.aggregates.stack import FileLimits, ImageStack, check_dtype, check_shap
 from app.api.aggregates_answers import Solved, written
 from app.api.aggregates_schema import EXAMPLES, AggregatesAnswer, AggregatesOptions, AggregatesQuery, AggregatesRequest
 from app.api.arrays import check_finite
+from app.api.fast_path import FastRequest, FastRoute
+from app.api.fast_query import UsualQuery
 from app.api.json_arrays import arrays_from_json, refuse_query
 from app.api.negotiation import BINARY, MEDIA_TYPES, VARY, Format, accepted_format, answered_as, content_type, is_json
 from app.api.open_inference import (
@@ -35,8 +37,12 @@ from app.api.problems import BODY, MODEL_KINDS, at, documented
 from app.api.schema import JSON, validated
 from app.api.seams import ModelRegistry, RegistryOf
 from app.api.uploads import form_body, form_files
+from app.array_files import npy
 from app.errors import AppError, InvalidInput, UnsupportedFormat
 
+SMALL_PIXELS: Final = 128 * 128
+SMALL_BYTES: Final = 256 * 1024
+"""One pattern of so many pixels, in a body of so many bytes, is answered in the event loop."""
 WORKING_THREADS: Final = 4
 """Requests worked on at a time; others wait, so that the rest of the service always has threads."""
 FILE_TYPES: Final = (
@@ -84,11 +90,20 @@ class Question:
     Attributes:
         stack: images; its mask, if any, is in the same request or file.
         centre_px: row and column of the beam, for all images or for each.
+        where: what holds the options, for errors: `body` or `query`.
+        tensors: the request, where it was one of the open inference protocol and is answered so.
     """
 
     stack: ImageStack
     centre_px: np.ndarray | None
     options: AggregatesOptions
+    where: str
+    tensors: Asked | None = None
+
+    @property
+    def is_small(self) -> bool:
+        """Answered within some milliseconds."""
+        return len(self.stack.images) == 1 and self.stack.images.size <= SMALL_PIXELS
 
 
 def create_router(limits: Limits) -> APIRouter:
@@ -116,13 +131,8 @@ def create_router(limits: Limits) -> APIRouter:
         """
         form = query.format or accepted_format(request.headers.get("accept"))
         body = await request.body()
-        sent = content_type(request.headers.get("content-type")) or JSON
-        if is_json(sent) or HEADER_LENGTH in request.headers:
-            work = partial(_answer_json, body, request.headers.get(HEADER_LENGTH), query, registry, form, limits)
-        elif sent in FILE_TYPES or sent.startswith("image/"):
-            work = partial(_answer_file, body, None, query, registry, form, limits)
-        else:
-            raise UnsupportedFormat(f"the body must be {JSON} or one of {', '.join(FILE_TYPES)}")
+        read = _reader(request.headers.get("content-type"), request.headers.get(HEADER_LENGTH))
+        work = partial(_answer, partial(read, body, query, limits), registry, form)
         return await anyio.to_thread.run_sync(work, limiter=threads)
 
     @router.post(
@@ -141,34 +151,63 @@ def create_router(limits: Limits) -> APIRouter:
         files = await form_files(request, "upload", beside=["mask"])
         content = files["file"][0][1]
         mask = files["mask"][0][1] if "mask" in files else None
-        work = partial(_answer_file, content, mask, query, registry, form, limits)
+        read = partial(_question_in_file, content, query, limits, mask)
+        work = partial(_answer, read, registry, form)
         return await anyio.to_thread.run_sync(work, limiter=threads)
 
     return router
 
 
+def fast_routes(limits: Limits, registry: ModelRegistry) -> list[FastRoute]:
+    """What is answered in front of FastAPI: one small pattern as an array, for numbers."""
+    options = UsualQuery(AggregatesQuery)
+    header_length = HEADER_LENGTH.encode()
+
+    def count_particles(request: FastRequest) -> Response | None:
+        query = options(request.query)
+        if query is None:
+            return None
+        form = query.format or accepted_format(request.header(b"accept"))
+        read = _reader(request.header(b"content-type"), request.header(header_length))
+        is_array = read is not _question_in_file or request.body.startswith(npy.MAGIC)
+        if form not in ("json", "csv") or not is_array:
+            return None
+        question = read(request.body, query, limits)
+        return _response(question, registry, form) if question.is_small else None
+
+    return [FastRoute("/aggregates", count_particles, min(SMALL_BYTES, limits.upload_bytes))]
+
+
+def _reader(sent: str | None, header_length: str | None) -> Callable[[bytes, AggregatesQuery, Limits], Question]:
+    """What reads a body of this type.
+
+    Raises:
+        UnsupportedFormat: nothing does.
+    """
+    media_type = content_type(sent) or JSON
+    if is_json(media_type) or header_length is not None:
+        return partial(_question_in_json, header_length)
+    if media_type in FILE_TYPES or media_type.startswith("image/"):
+        return _question_in_file
+    raise UnsupportedFormat(f"the body must be {JSON} or one of {', '.join(FILE_TYPES)}")
+
+
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _answer_file(
-    content: bytes, mask: bytes | None, query: AggregatesQuery, registry: ModelRegistry, form: Format, limits: Limits
-) -> Response:
-    found = solved_file(content, mask, query, registry, limits.file)
-    return Response(written(found, form), headers=VARY, media_type=MEDIA_TYPES[form])
+def _question_in_file(content: bytes, query: AggregatesQuery, limits: Limits, mask: bytes | None = None) -> Question:
+    return question_from_file(content, mask, query, limits.file)
 
 
-def solved_file(
-    content: bytes, mask: bytes | None, query: AggregatesQuery, registry: ModelRegistry, limits: FileLimits
-) -> Solved:
-    """Read a file, and a mask, and answer for every image.
+def question_from_file(content: bytes, mask: bytes | None, query: AggregatesQuery, limits: FileLimits) -> Question:
+    """The question in a file, and perhaps in another one with the mask.
 
     Raises:
-        AppError: as `read_images` and `solved`, with the place of what is wrong.
+        AppError: as `read_images`, with the place of what is wrong.
     """
     stack = _of_file("file", read_images, content, query.file_options(), limits)
     seen = stack.mask if mask is None else _of_file("mask", read_mask, mask)
-    stack = replace(stack, mask=_marked(seen, query))
-    return solved(Question(stack, query.centre(), query), registry, "query")
+    return Question(replace(stack, mask=_marked(seen, query)), query.centre(), query, "query")
 
 
 def _of_file(name: str, reader: Any, *arguments: Any) -> Any:
@@ -186,28 +225,13 @@ def _marked(measures: np.ndarray | None, options: AggregatesOptions) -> np.ndarr
 # --- JSON and open inference ------------------------------------------------------------------------------------------
 
 
-def _answer_json(
-    body: bytes, header: str | None, query: AggregatesQuery, registry: ModelRegistry, form: Format, limits: Limits
-) -> Response:
+def _question_in_json(header: str | None, body: bytes, query: AggregatesQuery, limits: Limits) -> Question:
     refuse_query(query.model_fields_set)
     read = arrays_from_json(body, ARRAYS, limits.file.values, other_form=MARK) if header is None else None
-    if read is None:
-        return _inferred(read_inference(body, header, limits.file.values), registry, limits)
-    question = _question(read.arrays, read.others, ("body",), limits)
-    return Response(written(solved(question, registry, "body"), form), headers=VARY, media_type=MEDIA_TYPES[form])
-
-
-def _inferred(asked: Asked, registry: ModelRegistry, limits: Limits) -> Response:
-    question = _question(asked.inputs, asked.parameters, ("body", "parameters"), limits)
-    found = solved(question, registry, "body")
-    answers = found.answers
-    outputs = {
-        "probability": np.array([answer.probability for answer in answers], np.float64),
-        "count": np.array([answer.count or 0 for answer in answers], np.int64),
-        "abstained": np.array([answer.abstained for answer in answers], bool),
-        "unlike": np.array([answer.unlike for answer in answers], np.float64),
-    }
-    return inference_answer(found.model[0], str(found.model[1]), outputs, asked)
+    if read is not None:
+        return _question(read.arrays, read.others, ("body",), limits)
+    asked = read_inference(body, header, limits.file.values)
+    return replace(_question(asked.inputs, asked.parameters, ("body", "parameters"), limits), tensors=asked)
 
 
 def _question(arrays: dict[str, np.ndarray], others: dict[str, Any], where: Sequence[str], limits: Limits) -> Question:
@@ -235,7 +259,7 @@ def _question(arrays: dict[str, np.ndarray], others: dict[str, Any], where: Sequ
     check_finite(images, "patterns", ("image", "row", "column"), ("body", "patterns"))
     mask = arrays.get("mask")
     seen = None if mask is None else _marked(mask == 0, options)
-    return Question(ImageStack(images, seen, "request"), arrays.get("centre_px"), options)
+    return Question(ImageStack(images, seen, "request"), arrays.get("centre_px"), options, "body")
 
 
 _ALL: Final = AggregatesQuery().file_options()
@@ -244,11 +268,30 @@ _ALL: Final = AggregatesQuery().file_options()
 # --- the answer -------------------------------------------------------------------------------------------------------
 
 
-def solved(question: Question, registry: ModelRegistry, where: str) -> Solved:
-    """Prepare the images, ask the model, and keep both together.
+def _answer(read: Callable[[], Question], registry: ModelRegistry, form: Format) -> Response:
+    return _response(read(), registry, form)
 
-    Args:
-        where: what holds the options, for errors: `body` or `query`.
+
+def _response(question: Question, registry: ModelRegistry, form: Format) -> Response:
+    found = solved(question, registry)
+    if question.tensors is not None:
+        return inference_answer(found.model[0], str(found.model[1]), _tensors(found), question.tensors)
+    return Response(written(found, form), headers=VARY, media_type=MEDIA_TYPES[form])
+
+
+def _tensors(found: Solved) -> dict[str, np.ndarray]:
+    """Outputs of the open inference protocol; 0 where no number of particles is said."""
+    answers = found.answers
+    return {
+        "probability": np.array([answer.probability for answer in answers], np.float64),
+        "count": np.array([answer.count or 0 for answer in answers], np.int64),
+        "abstained": np.array([answer.abstained for answer in answers], bool),
+        "unlike": np.array([answer.unlike for answer in answers], np.float64),
+    }
+
+
+def solved(question: Question, registry: ModelRegistry) -> Solved:
+    """Prepare the images, ask the model, and keep both together.
 
     Raises:
         InvalidInput: see `prepare`; the model is of another job.
@@ -261,7 +304,7 @@ def solved(question: Question, registry: ModelRegistry, where: str) -> Solved:
         prepared = prepare(stack.images, stack.mask, question.centre_px, options.measurement())
     except AppError as error:
         field = error.details.get("field")
-        raise (at(error, (where, str(field))) if field else error) from None
+        raise (at(error, (question.where, str(field))) if field else error) from None
     alias = None if options.version.isdigit() else options.version
     used = model.loaded
     return Solved(prepared, predict(prepared, model), stack.first, stack.source, (used.name, used.version, alias))
