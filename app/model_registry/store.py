@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +46,7 @@ VERSION_PATTERN: Final = r"^[1-9][0-9]{0,8}$"
 REF_PATTERN: Final = f"^({VERSION_PATTERN.strip('^$')}|{ALIAS_PATTERN.strip('^$')})$"
 """What `ModelStore.version_number` takes: a version number or an alias."""
 LOCK_FILE: Final = ".lock"
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 UNLOADED_FILE: Final = "unloaded"
 """A model whose folder holds a file of this name answers nothing, in every process over the store."""
 
@@ -202,14 +204,15 @@ class ModelStore:
             manifest = manifest_from_draft(draft, version=1, created=datetime.now(UTC), files=entries)
         except ValidationError as error:
             raise ModelRefused(f"The draft of {draft.name} is not valid: {error.errors()[0]['msg'][:300]}.") from error
-        with exclusive(self.root / LOCK_FILE):
+        with exclusive(self.root / LOCK_FILE), _writing():
             folder = self.root / draft.name
             self._prepare(folder)
             manifest = manifest.model_copy(update={"version": _next_version(folder)})
-            _write_version(folder, manifest, files)
-            current = alias_table.read_aliases(folder)
-            first = () if STABLE in current else (STABLE,)
-            alias_table.move_aliases(folder, dict.fromkeys((LATEST, *first, *promote), manifest.version))
+            with _all_or_nothing(folder, manifest.version):
+                _write_version(folder, manifest, files)
+                current = alias_table.read_aliases(folder)
+                first = () if STABLE in current else (STABLE,)
+                alias_table.move_aliases(folder, dict.fromkeys((LATEST, *first, *promote), manifest.version))
         return manifest
 
     def promote(self, name: str, version: int, *, alias: str = STABLE) -> None:
@@ -222,7 +225,7 @@ class ModelStore:
         if not re.fullmatch(ALIAS_PATTERN, alias):
             raise ModelRefused("An alias is up to 32 lower-case letters, digits and '-', and starts with a letter.")
         self.read(name, version)
-        with exclusive(self.root / LOCK_FILE):
+        with exclusive(self.root / LOCK_FILE), _writing():
             alias_table.move_aliases(self._folder(name), {alias: version})
 
     def rollback(self, name: str, *, alias: str = STABLE) -> int:
@@ -233,7 +236,7 @@ class ModelStore:
             Conflict: there is no version before.
         """
         folder = self._folder(name)
-        with exclusive(self.root / LOCK_FILE):
+        with exclusive(self.root / LOCK_FILE), _writing():
             return alias_table.step_back(folder, alias)
 
     def unload(self, name: str) -> None:
@@ -282,11 +285,7 @@ class ModelStore:
         if not folder.is_dir():
             folder.mkdir()
             sync_folder(folder.parent)
-        for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
-            if _real_folder(leftover):
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink()
+        _clear(folder)
 
 
 def number_from_ref(ref: str | int | None, aliases: Mapping[str, int]) -> int:
@@ -304,7 +303,35 @@ def _writing() -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        raise Conflict(f"The model store cannot be written ({reason}). Check that its folder is writable.") from error
+        mend = "Make room there, and try again." if error.errno in NO_ROOM else "Check that its folder is writable."
+        raise Conflict(f"The model store cannot be written ({reason}). {mend}") from error
+
+
+@contextmanager
+def _all_or_nothing(folder: Path, version: int) -> Iterator[None]:
+    """Take back a version whose publication fails half-way, so that it is not seen and takes no room."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if alias_table.read_aliases(folder).get(LATEST) != version:
+                _hide(folder, version)
+                _clear(folder)
+        raise
+
+
+def _hide(folder: Path, version: int) -> None:
+    with suppress(FileNotFoundError):
+        os.rename(folder / str(version), folder / f"{TEMPORARY_PREFIX}{version}")  # noqa: PTH104
+
+
+def _clear(folder: Path) -> None:
+    """Remove what is left of a publication that was not completed."""
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        if _real_folder(leftover):
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def _write_version(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:

@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_the_last_version_served(store: ModelStore, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(durable.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(Conflict, match=r"No space left on device.*Make room"):
         store.publish(DRAFT, FILES)
     assert store.model("decay").aliases == {"stable": 1, "latest": 1}
     assert store.model("decay").versions == (1,)
