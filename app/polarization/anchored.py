@@ -16,8 +16,10 @@ A small network, trained on simulated decays only, gives what the linear estimat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -25,6 +27,7 @@ from jaxtyping import Float
 from app.polarization import decay
 from app.polarization.correction import Curve
 from app.polarization.decay import HOUR_S
+from app.polarization.elementary import Numbers, arcsinh, exp, held, hypot, log, sqrt
 from app.polarization.experiment import Calibration, Cell, Material, Query
 
 FEATURES = (
@@ -55,7 +58,6 @@ FREEDOM = 3.0
 _EM_STEPS = 4
 """Steps of the iteration for the widths of the two priors."""
 
-Batch = Float[np.ndarray, "batch"]
 Heads = Callable[[Float[np.ndarray, "batch feature"]], Float[np.ndarray, "batch head"]]
 
 
@@ -106,7 +108,7 @@ class AnchoredParameters:
 
 @dataclass(frozen=True)
 class Anchors:
-    """The calibrations of many experiments as arrays, each of shape ``batch``.
+    """The calibrations of many experiments as arrays, each of shape ``batch``; of one as plain numbers.
 
     Attributes:
         duration_s: time between the two calibrations [s].
@@ -130,7 +132,7 @@ class Anchors:
 
 @dataclass(frozen=True)
 class LinearEstimate:
-    """The linear Bayes estimate for a batch of experiments, each field of shape ``batch`` (features: batch, feature).
+    """The linear Bayes estimate, each field as in `Anchors` (features: always batch, feature).
 
     Attributes:
         initial_opacity, final_opacity: of the polarizer cell at the calibrations (clipped into the physical range).
@@ -155,10 +157,8 @@ class LinearEstimate:
 class Shape:
     """One experiment's curve: the physics between its calibrations and the three numbers that bend it."""
 
-    parameters: AnchoredParameters
     query: Query
-    initial_opacity: float
-    final_opacity: float
+    physics: decay.DecayFit
     even: float
     odd: float
     log_sigma: float
@@ -168,22 +168,23 @@ class Shape:
 
 def anchors_from_queries(queries: Sequence[Query], parameters: AnchoredParameters) -> Anchors:
     """The calibrations of the queries beside what is known of their cells."""
-    rows = [
-        (
-            query.final.time_s - query.initial.time_s,
-            query.initial.polarization,
-            query.final.polarization,
-            query.initial.sigma,
-            query.final.sigma,
-            prior.log_t1_h,
-            prior.spread,
-            promised_log_opacity(query.polarizer, query.initial.time_s - query.lab_time_s, prior, parameters),
-            parameters.path_spread,
-        )
-        for query in queries
-        for prior in (parameters.lifetime(query.polarizer.cell_id),)
-    ]
-    return Anchors(*np.array(rows, dtype=float).T)
+    return Anchors(*np.array([_anchors_row(query, parameters) for query in queries], dtype=float).T)
+
+
+def _anchors_row(query: Query, parameters: AnchoredParameters) -> tuple[float, ...]:
+    initial, final = query.initial, query.final
+    prior = parameters.lifetime(query.polarizer.cell_id)
+    return (
+        final.time_s - initial.time_s,
+        initial.polarization,
+        final.polarization,
+        initial.sigma,
+        final.sigma,
+        prior.log_t1_h,
+        prior.spread,
+        promised_log_opacity(query.polarizer, initial.time_s - query.lab_time_s, prior, parameters),
+        parameters.path_spread,
+    )
 
 
 def linear_estimate(anchors: Anchors, parameters: AnchoredParameters) -> LinearEstimate:
@@ -200,30 +201,31 @@ def linear_estimate(anchors: Anchors, parameters: AnchoredParameters) -> LinearE
     Taylor, J. Am. Stat. Assoc. 84 (1989) 881).
     """
     optics = parameters.optics
-    s0 = np.hypot(anchors.initial_sigma, parameters.excess_sigma)
-    s1 = np.hypot(anchors.final_sigma, parameters.excess_sigma)
-    scale = np.hypot(s0, s1)
-    phi0, phi1 = decay.opacity_from_polarization(np.stack([anchors.initial, anchors.final]), optics)
-    lifetimes = np.minimum(anchors.duration_s / HOUR_S * np.exp(-anchors.log_t1_h), _MOST_LIFETIMES)
-    foretold = phi0 * np.exp(-lifetimes)
+    s0 = hypot(anchors.initial_sigma, parameters.excess_sigma)
+    s1 = hypot(anchors.final_sigma, parameters.excess_sigma)
+    scale = hypot(s0, s1)
+    phi0 = decay.opacity_from_polarization(anchors.initial, optics)
+    phi1 = decay.opacity_from_polarization(anchors.final, optics)
+    lifetimes = held(anchors.duration_s / HOUR_S * exp(-anchors.log_t1_h), 0.0, _MOST_LIFETIMES)
+    foretold = phi0 * exp(-lifetimes)
     gain0 = decay.polarization_per_log_opacity(phi0, optics)
     gain1 = decay.polarization_per_log_opacity(foretold, optics)
     c, slope = gain1 / gain0, gain1 * lifetimes
-    d0 = gain0 * (np.log(phi0) - anchors.log_opacity)
+    d0 = gain0 * (log(phi0) - anchors.log_opacity)
     d1 = anchors.final - decay.neutron_polarization(foretold, optics)
-    shared = _shared(s0, s1, c, gain0, slope, d0, d1, anchors.opacity_spread, anchors.spread)
+    shared = _share(s0, s1, c, gain0, slope, d0, d1, anchors.opacity_spread, anchors.spread)
     initial_error, final_error = shared.initial_error / scale, shared.final_error / scale
     features = (
-        np.arcsinh(d1 / np.sqrt(s1**2 + (c * s0) ** 2 + (slope * anchors.spread) ** 2)),
-        np.arcsinh(d0 / np.hypot(s0, gain0 * anchors.opacity_spread)),
-        np.log(anchors.spread * slope / scale),
-        np.log(anchors.opacity_spread * gain0 / scale),
-        np.log(s1 / s0),
-        np.log(c),
+        arcsinh(d1 / sqrt(s1**2 + (c * s0) ** 2 + (slope * anchors.spread) ** 2)),
+        arcsinh(d0 / hypot(s0, gain0 * anchors.opacity_spread)),
+        log(anchors.spread * slope / scale),
+        log(anchors.opacity_spread * gain0 / scale),
+        log(s1 / s0),
+        log(c),
         phi0,
         phi1,
-        np.log(lifetimes),
-        np.log(scale),
+        log(lifetimes),
+        log(scale),
     )
     return LinearEstimate(
         initial_opacity=phi0,
@@ -233,109 +235,122 @@ def linear_estimate(anchors: Anchors, parameters: AnchoredParameters) -> LinearE
         mean_odd=-(final_error - initial_error) / 2 * _ODD_GAIN,
         log_t1_h=anchors.log_t1_h + shared.departure,
         log_t1_sigma=shared.departure_sigma,
-        features=np.stack(features, axis=-1),
+        features=np.stack(features, axis=-1) if isinstance(scale, np.ndarray) else np.array([features]),
     )
 
 
 @dataclass(frozen=True)
 class _Shared:
-    initial_error: Batch
-    final_error: Batch
-    departure: Batch
-    departure_sigma: Batch
-
-
-def _shared(*columns: Batch) -> _Shared:
-    """`_share` of the columns; one row is ten times faster in plain numbers than in arrays of one element."""
-    if len(columns[0]) != 1:
-        return _share(*columns)
-    one = _share(*(column.item() for column in columns))
-    return _Shared(*(np.array([value]) for value in vars(one).values()))
+    initial_error: Numbers
+    final_error: Numbers
+    departure: Numbers
+    departure_sigma: Numbers
 
 
 def _share(
-    s0: Batch,
-    s1: Batch,
-    c: Batch,
-    gain: Batch,
-    slope: Batch,
-    d0: Batch,
-    d1: Batch,
-    opacity_spread: Batch,
-    lifetime_spread: Batch,
+    s0: Any, s1: Any, c: Any, gain: Any, slope: Any, d0: Any, d1: Any, opacity_spread: Any, lifetime_spread: Any
 ) -> _Shared:
-    """Solve the two equations of `linear_estimate` for the errors and the departure of the lifetime."""
+    """Solve the two equations of `linear_estimate` for the errors and the departure of the lifetime.
+
+    With V the covariance of (D_0, D_1), (x_0, x_1) = V^-1 (D_0, D_1); V_00 and V_11 hold the departures' variances.
+    """
     opacity2, lifetime2 = opacity_spread**2, lifetime_spread**2
+    own0, own1, v01 = s0**2, s1**2 + (c * s0) ** 2, -c * s0**2
+    gain2, slope2 = gain**2, slope**2
     for _ in range(_EM_STEPS):
-        v00, v11, determinant, x0, x1 = _solved(s0, s1, c, gain**2 * opacity2, slope**2 * lifetime2, d0, d1)
-        opacity_left = opacity2 - (gain * opacity2) ** 2 * v11 / determinant
-        lifetime_left = lifetime2 - (slope * lifetime2) ** 2 * v00 / determinant
-        opacity2 = _widened(opacity_spread, gain * opacity2 * x0, opacity_left)
-        lifetime2 = _widened(lifetime_spread, slope * lifetime2 * x1, lifetime_left)
-    v00, _, determinant, x0, x1 = _solved(s0, s1, c, gain**2 * opacity2, slope**2 * lifetime2, d0, d1)
-    lifetime_left = lifetime2 - (slope * lifetime2) ** 2 * v00 / determinant
-    return _Shared(s0**2 * (x0 - c * x1), s1**2 * x1, slope * lifetime2 * x1, np.sqrt(lifetime_left))
-
-
-def _solved(
-    s0: Batch, s1: Batch, c: Batch, opacity2: Batch, lifetime2: Batch, d0: Batch, d1: Batch
-) -> tuple[Batch, Batch, Batch, Batch, Batch]:
-    """Give the variances of (D_0, D_1), the determinant of their covariance, and the inverse covariance times them."""
-    v00, v11, v01 = s0**2 + opacity2, s1**2 + (c * s0) ** 2 + lifetime2, -c * s0**2
+        v00, v11 = own0 + gain2 * opacity2, own1 + slope2 * lifetime2
+        determinant = v00 * v11 - v01**2
+        opacity_departure = gain * opacity2 * (v11 * d0 - v01 * d1) / determinant
+        lifetime_departure = slope * lifetime2 * (v00 * d1 - v01 * d0) / determinant
+        opacity_left = opacity2 - gain2 * opacity2**2 * v11 / determinant
+        lifetime_left = lifetime2 - slope2 * lifetime2**2 * v00 / determinant
+        opacity2 = _widened(opacity_spread, opacity_departure, opacity_left)
+        lifetime2 = _widened(lifetime_spread, lifetime_departure, lifetime_left)
+    v00, v11 = own0 + gain2 * opacity2, own1 + slope2 * lifetime2
     determinant = v00 * v11 - v01**2
-    return v00, v11, determinant, (v11 * d0 - v01 * d1) / determinant, (v00 * d1 - v01 * d0) / determinant
+    x0, x1 = (v11 * d0 - v01 * d1) / determinant, (v00 * d1 - v01 * d0) / determinant
+    lifetime_left = lifetime2 - slope2 * lifetime2**2 * v00 / determinant
+    return _Shared(own0 * (x0 - c * x1), s1**2 * x1, slope * lifetime2 * x1, sqrt(lifetime_left))
 
 
-def _widened(spread: Batch, departure: Batch, left: Batch) -> Batch:
+def _widened(spread: Any, departure: Any, left: Any) -> Any:
     """Variance of the normal law that stands for Student's t, given a departure and the variance that is left of it."""
     return (FREEDOM * spread**2 + departure**2 + left) / (FREEDOM + 1)
 
 
 def shapes(queries: Sequence[Query], parameters: AnchoredParameters, heads: Heads) -> list[Shape]:
     """The curves of many experiments, the network asked once for all of them."""
-    linear = linear_estimate(anchors_from_queries(queries, parameters), parameters)
-    rest = np.asarray(heads(linear.features), dtype=float)
-    even = linear.scale * (linear.mean_even + parameters.network_gain * rest[:, 0])
-    odd = linear.scale * (linear.mean_odd + parameters.network_gain * rest[:, 1])
-    log_sigma = rest[:, 2] + parameters.log_sigma_shift
-    columns = np.stack(
-        [
-            linear.initial_opacity,
-            linear.final_opacity,
-            even,
-            odd,
-            log_sigma,
-            linear.log_t1_h,
-            linear.log_t1_sigma,
-        ],
-        axis=-1,
+    linear = _estimates(queries, parameters)
+    rest = heads(linear.features).tolist()
+    columns = _OF_SHAPE(linear)
+    rows: Iterable[tuple[float, ...]] = [columns]
+    if isinstance(linear.scale, np.ndarray):
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [_shape(query, parameters, row, own) for query, row, own in zip(queries, rows, rest, strict=True)]
+
+
+_OF_SHAPE = attrgetter("initial_opacity", "final_opacity", "scale", "mean_even", "mean_odd", "log_t1_h", "log_t1_sigma")
+
+
+def _estimates(queries: Sequence[Query], parameters: AnchoredParameters) -> LinearEstimate:
+    """Arrays for many, plain numbers for one: that is several times faster than arrays of one element."""
+    if len(queries) == 1:
+        try:
+            row: Any = _anchors_row(queries[0], parameters)
+            return linear_estimate(Anchors(*row), parameters)
+        except (ArithmeticError, ValueError):
+            pass  # calibrations beyond all measure: arrays give an infinity or NaN where plain numbers raise
+    return linear_estimate(anchors_from_queries(queries, parameters), parameters)
+
+
+def _shape(query: Query, parameters: AnchoredParameters, row: Sequence[float], rest: Sequence[float]) -> Shape:
+    phi0, phi1, scale, mean_even, mean_odd, log_t1_h, log_t1_sigma = row
+    even, odd, log_sigma = rest
+    first, last, gain = query.initial, query.final, parameters.network_gain
+    return Shape(
+        query=query,
+        physics=decay.decay_between(
+            (first.time_s, first.polarization, phi0), (last.time_s, last.polarization, phi1), parameters.optics
+        ),
+        even=scale * (mean_even + gain * even),
+        odd=scale * (mean_odd + gain * odd),
+        log_sigma=log_sigma + parameters.log_sigma_shift,
+        log_t1_h=log_t1_h,
+        log_t1_sigma=log_t1_sigma,
     )
-    return [Shape(parameters, query, *row) for query, row in zip(queries, columns.tolist(), strict=True)]
 
 
-def curve(shape: Shape, time_s: Float[np.ndarray, "time"]) -> Curve:
-    """Mean and sigma of the polarization at ``time_s`` (seconds, as in the query's calibrations).
+def curve(shape: Shape, course: decay.Course) -> Curve:
+    """Mean and sigma of the polarization at the times of a course of ``shape.physics``.
 
     Before the first and after the last calibration the decay goes on from that calibration with the expected
     lifetime; sigma grows with the lifetime's own uncertainty.
     """
-    query, optics = shape.query, shape.parameters.optics
-    duration = query.final.time_s - query.initial.time_s
-    u = (time_s - query.initial.time_s) / duration
-    inside = np.minimum(np.maximum(u, 0.0), 1.0)
-    beyond = (u - inside) * duration / HOUR_S * math.exp(-shape.log_t1_h)
-    log_phi = math.log(shape.initial_opacity) + inside * math.log(shape.final_opacity / shape.initial_opacity) - beyond
+    if course.is_between:
+        return _bent(shape, course.u, course.mean)
+    physics, optics = shape.physics, shape.physics.optics
+    inside = np.minimum(np.maximum(course.u, 0.0), 1.0)
+    beyond = (course.u - inside) * ((physics.final_s - physics.initial_s) / HOUR_S * math.exp(-shape.log_t1_h))
+    log_phi = physics.log_phi_initial + inside * (physics.log_phi_final - physics.log_phi_initial) - beyond
     phi = np.exp(np.minimum(log_phi, decay.LARGEST_LOG_OPACITY))
-    v, weight = 2 * inside - 1, window(inside)
-    mean = decay.neutron_polarization(phi, optics) + weight * (shape.even + shape.odd * v)
-    sigma = ((1 - inside) * query.initial.sigma + inside * query.final.sigma) * np.exp(weight * shape.log_sigma)
+    bent = _bent(shape, inside, decay.neutron_polarization(phi, optics))
     lifetime_sigma = decay.polarization_per_log_opacity(phi, optics) * beyond * shape.log_t1_sigma
-    return Curve(mean, np.hypot(sigma, lifetime_sigma))
+    return Curve(bent.mean, np.hypot(bent.sigma, lifetime_sigma))
+
+
+def _bent(shape: Shape, u: Float[np.ndarray, "time"], physics: Float[np.ndarray, "time"]) -> Curve:
+    """Mean and sigma between the calibrations, u from 0 to 1."""
+    s0, s1 = shape.query.initial.sigma, shape.query.final.sigma
+    weight = window(u)
+    mean = physics + weight * ((shape.even - shape.odd) + 2 * shape.odd * u)
+    between = (1 - u) * s0 + u * s1
+    return Curve(mean, between * np.exp(weight * shape.log_sigma))
 
 
 def window(u: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Give w = 1 - (2u - 1)^4: 0 at the calibrations, near 1 over most of what lies between."""
-    return 1 - (2 * u - 1) ** 4
+    v = 2 * u - 1
+    return 1 - (v * v) ** 2
 
 
 def log_laboratory_gas(polarizer: Cell) -> float:

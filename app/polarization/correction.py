@@ -10,6 +10,7 @@ so that at an anchor both the value and its error are the measured ones. The D3 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal
@@ -18,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from app.errors import InvalidInput
+from app.polarization.elementary import largest, smallest
 from app.polarization.experiment import Calibration
 
 Flag = Literal[
@@ -128,7 +130,7 @@ def _check(initial: Anchor | None, final: Anchor | None) -> None:
 
 def rises(initial: Calibration, final: Calibration) -> bool:
     """Whether the final calibration is more than 2 sigma above the initial one."""
-    return final.polarization > initial.polarization + 2 * float(np.hypot(initial.sigma, final.sigma))
+    return final.polarization > initial.polarization + 2 * math.hypot(initial.sigma, final.sigma)
 
 
 def _shifted(model: Curve, anchor: Anchor, flags: list[Flag]) -> Corrected:
@@ -173,8 +175,8 @@ def extrapolated(time_s: Float[np.ndarray, "time"], initial: Calibration, final:
     """Say on which sides of the calibrations there are times."""
     if not time_s.size:
         return ()
-    flags: list[Flag] = ["before-initial"] if time_s.min() < initial.time_s else []
-    return (*flags, "after-final") if time_s.max() > final.time_s else tuple(flags)
+    flags: list[Flag] = ["before-initial"] if smallest(time_s) < initial.time_s else []
+    return (*flags, "after-final") if largest(time_s) > final.time_s else tuple(flags)
 
 
 def _finish(mean: Float[np.ndarray, "time"], sigma: Float[np.ndarray, "time"], flags: list[Flag]) -> Corrected:

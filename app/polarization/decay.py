@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+from app.polarization.elementary import Numbers, arctanh, cosh, exp, held, hypot, largest, log, smallest, sqrt, tanh
 
 HOUR_S: Final = 3600.0
 
@@ -68,53 +70,52 @@ def opacity(
     return np.asarray(OPACITY_PER_BAR_CM_ANG * pressure_bar * length_cm * wavelength_ang * p_he3)
 
 
-def neutron_polarization(phi: Array, optics: Optics) -> Array:
-    """Give P = A tanh(phi), times tanh(r phi) where there is an analyser cell."""
-    one_cell = optics.amplitude * np.tanh(phi)
-    return one_cell if optics.analyser_ratio is None else one_cell * np.tanh(optics.analyser_ratio * np.asarray(phi))
+def neutron_polarization(phi: Any, optics: Optics) -> Any:
+    """Give P = A tanh(phi), times tanh(r phi) where there is an analyser cell; phi is a number or an array."""
+    one_cell = optics.amplitude * tanh(phi)
+    return one_cell if optics.analyser_ratio is None else one_cell * tanh(optics.analyser_ratio * phi)
 
 
-def polarization_per_log_opacity(phi: Array, optics: Optics) -> Array:
-    """Give dP/d ln(phi), the sensitivity by which errors travel along the curve."""
-    phi = np.asarray(phi)
-    one_cell = phi / np.cosh(phi) ** 2
+def polarization_per_log_opacity(phi: Any, optics: Optics) -> Any:
+    """Give dP/d ln(phi), the sensitivity by which errors travel along the curve; phi is a number or an array."""
+    one_cell = phi / cosh(phi) ** 2
     if optics.analyser_ratio is None:
         return optics.amplitude * one_cell
     x = optics.analyser_ratio * phi
-    return optics.amplitude * (one_cell * np.tanh(x) + np.tanh(phi) * x / np.cosh(x) ** 2)
+    return optics.amplitude * (one_cell * tanh(x) + tanh(phi) * x / cosh(x) ** 2)
 
 
-def opacity_from_polarization(polarization: Array, optics: Optics) -> Array:
+def opacity_from_polarization(polarization: Any, optics: Optics) -> Any:
     """Invert `neutron_polarization`: closed form with one cell, Newton's method with two.
 
     P/A is first held inside [SMALLEST_RATIO, 1 - SATURATION_MARGIN].
     """
-    efficiency = np.clip(np.asarray(polarization) / optics.amplitude, SMALLEST_RATIO, 1 - SATURATION_MARGIN)
+    efficiency = held(polarization / optics.amplitude, SMALLEST_RATIO, 1 - SATURATION_MARGIN)
     if optics.analyser_ratio is None:
-        return np.arctanh(efficiency)
+        return arctanh(efficiency)
     return _two_cell_opacity(efficiency, optics.analyser_ratio)
 
 
-def _two_cell_opacity(efficiency: Array, ratio: float) -> Array:
+def _two_cell_opacity(efficiency: Any, ratio: float) -> Any:
     """Solve ln tanh(phi) + ln tanh(r phi) = ln(efficiency) for phi.
 
     As a function of ln(phi) the left side rises and is concave, and tanh(x) <= x puts the start sqrt(efficiency/r) at
     or left of the root: Newton's iterates climb to the root and never pass it.
     """
-    phi = np.sqrt(efficiency / ratio)
+    phi = sqrt(efficiency / ratio)
     for _ in range(_NEWTON_STEPS):
-        first, second = np.tanh(phi), np.tanh(ratio * phi)
+        first, second = tanh(phi), tanh(ratio * phi)
         slope = phi * ((1 / first - first) + ratio * (1 / second - second))
-        step = np.log(efficiency / (first * second)) / slope
-        phi = phi * np.exp(step)
-        if np.abs(step).max(initial=0.0) < _NEWTON_TOLERANCE:
+        step = log(efficiency / (first * second)) / slope
+        phi = phi * exp(step)
+        if largest(abs(step)) < _NEWTON_TOLERANCE:
             break
     return phi
 
 
 @dataclass(frozen=True)
 class DecayFit:
-    """The decay that passes through two anchors. Arrays broadcast over experiments.
+    """The decay that passes through two anchors; plain numbers for one, arrays that broadcast for many experiments.
 
     Attributes:
         initial_s, final_s: times of the anchors [s].
@@ -125,28 +126,59 @@ class DecayFit:
         optics: the set-up's constants that the fit assumed.
     """
 
-    initial_s: Array
-    final_s: Array
-    log_phi_initial: Array
-    log_phi_final: Array
-    rate_per_s: Array
-    beyond_amplitude: Bool[np.ndarray, "..."]
-    not_decaying: Bool[np.ndarray, "..."]
+    initial_s: Numbers
+    final_s: Numbers
+    log_phi_initial: Numbers
+    log_phi_final: Numbers
+    rate_per_s: Numbers
+    beyond_amplitude: bool | Bool[np.ndarray, "..."]
+    not_decaying: bool | Bool[np.ndarray, "..."]
     optics: Optics
 
     @property
     def t1_s(self) -> Array:
         """T1 [s], NaN where the polarization does not fall."""
-        return np.divide(1.0, self.rate_per_s, out=np.full_like(self.rate_per_s, np.nan), where=~self.not_decaying)
+        rate = np.asarray(self.rate_per_s)
+        return np.divide(1.0, rate, out=np.full_like(rate, np.nan), where=np.logical_not(self.not_decaying))
 
-    def phi(self, time_s: Array) -> Array:
-        """Opacity of the polarizer cell; ln(phi) is linear in time, up to `LARGEST_LOG_OPACITY`."""
-        log_phi = self.log_phi_initial - self.rate_per_s * (np.asarray(time_s) - self.initial_s)
-        return np.exp(np.minimum(log_phi, LARGEST_LOG_OPACITY))
+    def course(self, time_s: Array) -> Course:
+        """The decay at these times, also outside the anchors. ln(phi) is linear in time, to `LARGEST_LOG_OPACITY`."""
+        since_s = time_s - self.initial_s
+        phi = exp(np.minimum(self.log_phi_initial - self.rate_per_s * since_s, LARGEST_LOG_OPACITY))
+        mean, gain = neutron_polarization(phi, self.optics), polarization_per_log_opacity(phi, self.optics)
+        return Course(time_s, _share(since_s, self.final_s - self.initial_s), mean, gain)
 
     def polarization(self, time_s: Array) -> Array:
         """Neutron polarization at these times, also outside the anchors."""
-        return neutron_polarization(self.phi(time_s), self.optics)
+        return self.course(np.asarray(time_s)).mean
+
+
+@dataclass(frozen=True)
+class Course:
+    """One decay at some times; arrays of shape ``time``.
+
+    Attributes:
+        time_s: the times [s, on the anchors' clock].
+        u: 0 at the initial anchor, 1 at the final one (0 everywhere where they coincide).
+        mean: neutron polarization.
+        gain: dP/d ln(phi).
+    """
+
+    time_s: Array
+    u: Array
+    mean: Array
+    gain: Array
+
+    @property
+    def is_between(self) -> bool:
+        """Whether all times are between the anchors."""
+        return bool(self.u.size) and smallest(self.u) >= 0 and largest(self.u) <= 1
+
+
+def _share(since: Array, span: Numbers) -> Array:
+    if type(span) is float and span != 0:
+        return since / span
+    return np.divide(since, span, out=np.zeros(np.shape(since + span)), where=span != 0)
 
 
 def fit_anchors(
@@ -186,33 +218,29 @@ def decay_between(initial: tuple[float, float, float], final: tuple[float, float
     log0, log1 = math.log(phi0), math.log(phi1)
     rate = (log0 - log1) / (t1 - t0)
     outside = not (0 < p0 < optics.amplitude and 0 < p1 < optics.amplitude)
-    numbers = (np.float64(number) for number in (t0, t1, log0, log1, rate))
-    return DecayFit(*numbers, np.bool_(outside), np.bool_(rate <= 0), optics)  # type: ignore[arg-type]
+    return DecayFit(t0, t1, log0, log1, rate, outside, rate <= 0, optics)
 
 
-def anchor_sigma(fit: DecayFit, time_s: Array, sigma_initial: Array | float, sigma_final: Array | float) -> Array:
+def anchor_sigma(fit: DecayFit, course: Course, sigma_initial: Numbers, sigma_final: Numbers) -> Array:
     """Propagate the anchors' errors to the curve, to first order.
 
     With ln(phi) linear in time and s = dP/d ln(phi): dP(t)/dP0 = (1-u) s(t)/s(t0) and dP(t)/dP1 = u s(t)/s(t1), where
     u = (t-t0)/(t1-t0). At an anchor this is the anchor's own error; outside it grows. Where an anchor is at the
     saturation of tanh its s is small and the error is large: that is so, a saturated filter tells little about T1.
     """
-    span = fit.final_s - fit.initial_s
-    u = np.divide(np.asarray(time_s) - fit.initial_s, span, out=np.zeros(np.shape(time_s + span)), where=span != 0)
-    here = polarization_per_log_opacity(fit.phi(time_s), fit.optics)
-    at_initial = polarization_per_log_opacity(np.exp(fit.log_phi_initial), fit.optics)
-    at_final = polarization_per_log_opacity(np.exp(fit.log_phi_final), fit.optics)
-    return np.hypot((1 - u) * here / at_initial * sigma_initial, u * here / at_final * sigma_final)
+    initial = sigma_initial / polarization_per_log_opacity(exp(fit.log_phi_initial), fit.optics)
+    final = sigma_final / polarization_per_log_opacity(exp(fit.log_phi_final), fit.optics)
+    return course.gain * hypot((1 - course.u) * initial, course.u * final)
 
 
 def t1_sigma_s(fit: DecayFit, sigma_initial: Array | float, sigma_final: Array | float) -> Array:
     """Propagate the anchors' errors to T1 [s]: sigma(T1) = T1^2 sigma(rate). NaN where T1 is."""
     span = fit.final_s - fit.initial_s
     log_errors = [
-        sigma / polarization_per_log_opacity(np.exp(log_phi), fit.optics)
+        sigma / polarization_per_log_opacity(exp(log_phi), fit.optics)
         for sigma, log_phi in ((sigma_initial, fit.log_phi_initial), (sigma_final, fit.log_phi_final))
     ]
-    return fit.t1_s**2 * np.hypot(*log_errors) / np.where(fit.not_decaying, np.nan, span)
+    return fit.t1_s**2 * hypot(*log_errors) / np.where(fit.not_decaying, np.nan, span)
 
 
 def time_until(fit: DecayFit, threshold: Array | float) -> Array:
@@ -230,9 +258,14 @@ def time_until(fit: DecayFit, threshold: Array | float) -> Array:
 def flipping_ratio(polarization: Array, sigma: Array) -> tuple[Array, Array]:
     """Give R = (1+P)/(1-P) and its sigma 2 sigma_P/(1-P)^2. Infinite at P = 1, NaN beyond."""
     p, s = np.asarray(polarization, dtype=float), np.asarray(sigma, dtype=float)
-    rest = np.where(np.abs(p) <= 1, 1 - p, np.nan)
+    if p.size and smallest(p) >= -1 and largest(p) < 1:
+        return _ratio(p, s, 1 - p)
     with np.errstate(divide="ignore"):
-        return (1 + p) / rest, np.divide(2 * s, rest**2)
+        return _ratio(p, s, np.where(np.abs(p) <= 1, 1 - p, np.nan))
+
+
+def _ratio(p: Array, s: Array, rest: Array) -> tuple[Array, Array]:
+    return (1 + p) / rest, 2 * s / rest**2
 
 
 def polarization_from_flipping_ratio(ratio: Array) -> Array:

@@ -51,13 +51,8 @@ class Answer(Protocol):
         ...
 
     @property
-    def asked(self) -> Curve:
-        """Mean and sigma before any correction, at the query's times."""
-        ...
-
-    @property
-    def opacities(self) -> tuple[float, float]:
-        """Opacity of the polarizer cell at the calibrations, with the model's optics."""
+    def physics(self) -> decay.DecayFit:
+        """The decay through both calibrations, with the model's optics."""
         ...
 
     @property
@@ -65,8 +60,12 @@ class Answer(Protocol):
         """Mean before any correction at the initial and at the final calibration."""
         ...
 
-    def curve(self, time_s: Float[np.ndarray, "time"]) -> Curve:
-        """Mean and sigma before any correction at other times, on the query's clock."""
+    def asked(self, course: decay.Course) -> Curve:
+        """Mean and sigma before any correction at the query's times, at which the course of `physics` is."""
+        ...
+
+    def curve(self, course: decay.Course) -> Curve:
+        """The same at the times of any other course of `physics`."""
         ...
 
 
@@ -193,25 +192,25 @@ class AnchoredAnswer:
         return True
 
     @property
-    def asked(self) -> Curve:
-        return anchored.curve(self.shape, self.shape.query.time_s)
-
-    @property
-    def opacities(self) -> tuple[float, float]:
-        return self.shape.initial_opacity, self.shape.final_opacity
+    def physics(self) -> decay.DecayFit:
+        return self.shape.physics
 
     @property
     def at_anchors(self) -> tuple[float, float]:
-        opacities = np.array(self.opacities)
-        initial, final = decay.neutron_polarization(opacities, self.shape.parameters.optics).tolist()
+        physics = self.physics
+        logs = np.array([physics.log_phi_initial, physics.log_phi_final])
+        initial, final = decay.neutron_polarization(np.exp(logs), physics.optics).tolist()
         return initial, final
 
     @property
     def log_t1_h(self) -> tuple[float, float]:
         return self.shape.log_t1_h, self.shape.log_t1_sigma
 
-    def curve(self, time_s: Float[np.ndarray, "time"]) -> Curve:
-        return anchored.curve(self.shape, time_s)
+    def asked(self, course: decay.Course) -> Curve:
+        return anchored.curve(self.shape, course)
+
+    def curve(self, course: decay.Course) -> Curve:
+        return anchored.curve(self.shape, course)
 
 
 class AnchoredModel:
@@ -249,9 +248,9 @@ class D3Answer:
 
     model: D3Network
     static: Float[np.ndarray, "feature"]
-    asked: Curve
+    at_query: Curve
     at_anchors: tuple[float, float]
-    opacities: tuple[float, float]
+    physics: decay.DecayFit
 
     @property
     def anchored(self) -> bool:
@@ -261,8 +260,12 @@ class D3Answer:
     def log_t1_h(self) -> None:
         return None
 
-    def curve(self, time_s: Float[np.ndarray, "time"]) -> Curve:
-        return self.model.curve(np.broadcast_to(self.static, (len(time_s), len(self.static))), time_s)
+    def asked(self, course: decay.Course) -> Curve:
+        return self.at_query
+
+    def curve(self, course: decay.Course) -> Curve:
+        shape = (len(course.time_s), len(self.static))
+        return self.model.curve(np.broadcast_to(self.static, shape), course.time_s)
 
 
 class D3Network:
@@ -294,19 +297,18 @@ class D3Network:
         curve = self.curve(np.repeat(statics, lengths, axis=0), np.concatenate(times))
         ends = np.cumsum(lengths).tolist()
         parts = [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
-        polarizations = np.array([(query.initial.polarization, query.final.polarization) for query in queries])
-        opacities = decay.opacity_from_polarization(polarizations, self.optics).tolist()
         return [
-            self._answer(static, curve.mean[part], curve.sigma[part], (phi0, phi1))
-            for static, part, (phi0, phi1) in zip(statics, parts, opacities, strict=True)
+            self._answer(query, static, curve.mean[part], curve.sigma[part])
+            for query, static, part in zip(queries, statics, parts, strict=True)
         ]
 
-    def _answer(
-        self, static: np.ndarray, mean: np.ndarray, sigma: np.ndarray, opacities: tuple[float, float]
-    ) -> D3Answer:
+    def _answer(self, query: Query, static: np.ndarray, mean: np.ndarray, sigma: np.ndarray) -> D3Answer:
         """The last two times are the anchors."""
         initial, final = mean[-2:].tolist()
-        return D3Answer(self, static, Curve(mean[:-2], sigma[:-2]), (initial, final), opacities)
+        (t0, p0), (t1, p1) = ((c.time_s, c.polarization) for c in (query.initial, query.final))
+        phi0, phi1 = (decay.opacity_from_polarization(p, self.optics) for p in (p0, p1))
+        physics = decay.decay_between((t0, p0, phi0), (t1, p1, phi1), self.optics)
+        return D3Answer(self, static, Curve(mean[:-2], sigma[:-2]), (initial, final), physics)
 
     def outside(self, query: Query) -> Sequence[Outside]:
         return _outside(self._ranges, query)

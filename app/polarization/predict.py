@@ -5,6 +5,7 @@ A single model or an ensemble answers; members are corrected one by one and comb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -28,6 +29,7 @@ from app.polarization.correction import (
     slope_corrected,
 )
 from app.polarization.decay import HOUR_S
+from app.polarization.elementary import largest, smallest
 from app.polarization.ensemble import inverse_variance_mean
 from app.polarization.experiment import Calibration, Cell, Material, Query
 from app.polarization.models import AnchoredModel, Answer, Outside, PolarizationModel
@@ -51,6 +53,7 @@ _LONGEST_LIFETIME_S: Final = 1e6 * HOUR_S
 """The calibrations are taken as not decaying where they give a longer T1."""
 _CROSSING_LIFETIMES: Final = 8.0
 """A threshold is sought this many lifetimes beyond the final calibration."""
+_BEYOND_MEASURE: Final = "a model gave a value that is not finite"
 _CROSSING_POINTS: Final = 129
 """Points of each of the two grids by which a crossing is found; the second lies in one step of the first."""
 
@@ -146,22 +149,25 @@ def predict(asks: Sequence[Ask], models: Sequence[PolarizationModel]) -> list[An
     queries: list[Query] = []
     of_ask: list[int | None] = []
     for index, ask in enumerate(asks):
+        query = _query(ask)
         try:
-            _check(ask, models)
+            _check(ask, query, models)
         except InvalidInput as error:
             raise InvalidInput(error.message, details={"index": index}) from None
-        query = _query(ask)
         of_ask.append(None if query is None else len(queries))
         queries += [] if query is None else [query]
-    answers = [model.answers(queries) for model in models] if queries else []
-    decays = [
-        _Foretold(ask, models[0]) if k is None else _Between(ask, queries[k], models, [of[k] for of in answers])
-        for ask, k in zip(asks, of_ask, strict=True)
-    ]
-    return [_answered(decay) for decay in decays]
+    try:
+        answers = [model.answers(queries) for model in models] if queries else []
+        decays = [
+            _Foretold(ask, models[0]) if k is None else _Between(ask, queries[k], models, [of[k] for of in answers])
+            for ask, k in zip(asks, of_ask, strict=True)
+        ]
+        return [_answered(decay) for decay in decays]
+    except ArithmeticError as error:
+        raise ModelOutputInvalid(_BEYOND_MEASURE) from error
 
 
-def _check(ask: Ask, models: Sequence[PolarizationModel]) -> None:
+def _check(ask: Ask, query: Query | None, models: Sequence[PolarizationModel]) -> None:
     for model in models:
         if model.material != ask.material:
             raise InvalidInput(
@@ -172,7 +178,7 @@ def _check(ask: Ask, models: Sequence[PolarizationModel]) -> None:
             f"the final calibration ({ask.final.time_s:.0f} s) is before the initial one ({ask.initial.time_s:.0f} s): "
             "exchange them"
         )
-    if _query(ask) is None and not (len(models) == 1 and isinstance(models[0], AnchoredModel)):
+    if query is None and not (len(models) == 1 and isinstance(models[0], AnchoredModel)):
         raise InvalidInput(
             f"{_named(models)} an initial and a later final calibration; give both, or use one model of the "
             "anchored-decay family, which knows the cells' usual lifetimes"
@@ -213,8 +219,8 @@ class _Decay(Protocol):
 def _answered(how: _Decay) -> Answered:
     ask = how.ask
     curve, flags = how.asked()
-    if not (np.isfinite(curve.mean).all() and np.isfinite(curve.sigma).all()):
-        raise ModelOutputInvalid("a model gave a value that is not finite")
+    if not (_is_finite(curve.mean) and _is_finite(curve.sigma)):
+        raise ModelOutputInvalid(_BEYOND_MEASURE)
     ratio, ratio_sigma = decay.flipping_ratio(curve.mean, curve.sigma)
     lifetime = how.lifetime()
     crossing = None
@@ -236,46 +242,46 @@ class _Between:
         self._query = query
         self._models = models
         self._answers = answers
-        first, last = query.initial, query.final
-        phi0, phi1 = answers[0].opacities
-        self._fit = decay.decay_between(
-            (first.time_s, first.polarization, phi0), (last.time_s, last.polarization, phi1), models[0].optics
-        )
-        self._physics = self._physics_at(query.time_s)
+        self._fit = answers[0].physics
+        self._course = self._fit.course(query.time_s)
+        self._physics = self._physics_on(self._course)
 
     def physics(self) -> Curve:
         return _clipped(self._physics)
 
-    def _physics_at(self, time_s: Float[np.ndarray, "time"]) -> Curve:
-        sigma = decay.anchor_sigma(self._fit, time_s, self._query.initial.sigma, self._query.final.sigma)
-        return Curve(np.asarray(self._fit.polarization(time_s)), sigma)
+    def _physics_on(self, course: decay.Course) -> Curve:
+        sigma = decay.anchor_sigma(self._fit, course, self._query.initial.sigma, self._query.final.sigma)
+        return Curve(course.mean, sigma)
 
     def asked(self) -> tuple[Curve, set[str]]:
-        time_s = self._query.time_s
-        curve, flags = self._corrected(time_s, [answer.asked for answer in self._answers], self._physics)
+        raw = [answer.asked(self._course_of(answer, self._course)) for answer in self._answers]
+        curve, flags = self._corrected(self._course, raw, self._physics)
         if self._fit.beyond_amplitude:
             flags.add("beyond-amplitude")
         return curve, flags
 
     def curve(self, time_s: Float[np.ndarray, "time"]) -> Curve:
-        raw = [answer.curve(time_s) for answer in self._answers]
-        return self._corrected(time_s, raw, self._physics_at(time_s))[0]
+        course = self._fit.course(time_s)
+        raw = [answer.curve(self._course_of(answer, course)) for answer in self._answers]
+        return self._corrected(course, raw, self._physics_on(course))[0]
 
-    def _corrected(
-        self, time_s: Float[np.ndarray, "time"], raw: Sequence[Curve], physics: Curve
-    ) -> tuple[Curve, set[str]]:
+    def _course_of(self, answer: Answer, course: decay.Course) -> decay.Course:
+        """The course at the same times of what a member takes for the physics."""
+        return course if answer.physics is self._fit else answer.physics.course(course.time_s)
+
+    def _corrected(self, course: decay.Course, raw: Sequence[Curve], physics: Curve) -> tuple[Curve, set[str]]:
         query, correction = self._query, self.ask.correction
         through = not self._fit.beyond_amplitude
         members = [
-            _uncorrected_member(query, own, time_s)
+            _uncorrected_member(query, own, course)
             if answer.anchored and through and correction == "sloped"
-            else _member(query, answer, correction, own, physics, time_s)
+            else _member(query, answer, correction, own, physics, course)
             for answer, own in zip(self._answers, raw, strict=True)
         ]
         flags = {flag for _, _, flags in members for flag in flags}
         if len(members) == 1:
             return members[0][0], flags
-        return _combined(query, correction, time_s, members, physics), flags
+        return _combined(query, correction, course.time_s, members, physics), flags
 
     def lifetime(self) -> Lifetime | None:
         return _lifetime(self._answers, self._fit, self._query)
@@ -295,33 +301,37 @@ def _member(
     correction: Correction,
     raw: Curve,
     physics: Curve,
-    time_s: Float[np.ndarray, "time"],
+    course: decay.Course,
 ) -> Member:
     if correction == "none":
-        clipped, raw, flags = _uncorrected_member(query, raw, time_s)
+        clipped, raw, flags = _uncorrected_member(query, raw, course)
         return clipped, raw, ("not-corrected", *flags)
     initial, final = (
         Anchor(calibration, predicted)
         for calibration, predicted in zip((query.initial, query.final), answer.at_anchors, strict=True)
     )
-    corrected = slope_corrected(time_s, raw, initial, final, raw if answer.anchored else physics)
+    corrected = slope_corrected(course.time_s, raw, initial, final, raw if answer.anchored else physics)
     sigma = raw.sigma if answer.anchored else corrected.sigma
     return Curve(corrected.mean, sigma), raw, corrected.flags
 
 
-def _uncorrected_member(query: Query, raw: Curve, time_s: Float[np.ndarray, "time"]) -> Member:
+def _uncorrected_member(query: Query, raw: Curve, course: decay.Course) -> Member:
     """The model's own curve: as asked, or because it passes through both calibrations by itself."""
     clipped = _clipped(raw)
     rising = ("rising-polarization",) * rises(query.initial, query.final)
-    return clipped, raw, (*extrapolated(time_s, query.initial, query.final), *_clip_flag(clipped, raw), *rising)
-
-
-def _clip_flag(clipped: Curve, raw: Curve) -> tuple[str, ...]:
-    return ("clipped",) * bool((clipped.mean != raw.mean).any())
+    beyond = () if course.is_between else extrapolated(course.time_s, query.initial, query.final)
+    return clipped, raw, (*beyond, *(("clipped",) * (clipped is not raw)), *rising)
 
 
 def _clipped(curve: Curve) -> Curve:
+    """The same curve where it is between -1 and 1."""
+    if curve.mean.size and smallest(curve.mean) >= -1 and largest(curve.mean) <= 1:
+        return curve
     return Curve(np.minimum(np.maximum(curve.mean, -1.0), 1.0), curve.sigma)
+
+
+def _is_finite(values: Float[np.ndarray, "time"]) -> bool:
+    return not values.size or (math.isfinite(largest(values)) and math.isfinite(smallest(values)))
 
 
 def _combined(
@@ -351,7 +361,8 @@ def _lifetime(answers: Sequence[Answer], fit: decay.DecayFit, query: Query) -> L
 
 
 def _lifetime_from_log(log_t1_h: float, sigma: float) -> Lifetime:
-    return Lifetime(float(np.exp(log_t1_h)), float(np.exp(log_t1_h) * sigma))
+    t1_h = float(np.exp(log_t1_h))  # infinite where the calibrations are beyond all measure
+    return Lifetime(t1_h, t1_h * sigma)
 
 
 # --- one calibration, or none -----------------------------------------------------------------------------------------

@@ -110,3 +110,12 @@ def test_a_picture_is_drawn(client: TestClient) -> None:
 def test_a_long_body_is_answered_too(client: TestClient) -> None:
     fast, slow = both(client, json.dumps(body()).encode() + b" " * 150_000, {})
     assert (fast.status_code, fast.content) == (200, slow.content)
+
+
+@pytest.mark.parametrize("part", ["pressure_bar", "sigma", "time_s"])
+def test_numbers_beyond_all_measure_are_answered_or_refused_but_break_nothing(client: TestClient, part: str) -> None:
+    asked = body(threshold_polarization=0.5)
+    experiment = asked["experiments"][0]
+    (experiment["polarizer"] if part == "pressure_bar" else experiment["final"])[part] = 1e-300
+    answer = client.post(URL, json=asked)
+    assert answer.status_code == 200 or answer.json()["type"] == "/problems/model-output-invalid"

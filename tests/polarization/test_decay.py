@@ -74,13 +74,13 @@ def test_the_curves_sigma_is_that_of_redrawn_anchors(optics: Optics) -> None:
     drawn = decay.fit_anchors(
         p_initial=rng.normal(0.72, s0, (40_000, 1)), p_final=rng.normal(0.60, s1, (40_000, 1)), **ends
     ).polarization(time_s)
-    assert decay.anchor_sigma(fit, time_s, s0, s1) == pytest.approx(drawn.std(axis=0), rel=0.03)
+    assert decay.anchor_sigma(fit, fit.course(time_s), s0, s1) == pytest.approx(drawn.std(axis=0), rel=0.03)
 
 
 @SETUPS
 def test_sigma_is_the_anchors_own_at_the_anchors(optics: Optics) -> None:
     fit = decay.fit_anchors(initial_s=10.0, p_initial=0.7, final_s=9_000.0, p_final=0.65, optics=optics)
-    assert decay.anchor_sigma(fit, np.array([10.0, 9_000.0]), 0.002, 0.005) == pytest.approx([0.002, 0.005])
+    assert decay.anchor_sigma(fit, fit.course(np.array([10.0, 9_000.0])), 0.002, 0.005) == pytest.approx([0.002, 0.005])
 
 
 def test_the_sigma_of_t1_is_that_of_redrawn_anchors() -> None:
@@ -117,7 +117,7 @@ def test_anchors_without_an_answer_are_flagged_and_finite() -> None:
 def test_anchors_at_the_same_time_do_not_divide_by_zero() -> None:
     fit = decay.fit_anchors(initial_s=5.0, p_initial=0.7, final_s=5.0, p_final=0.6, optics=ONE_CELL)
     assert bool(fit.not_decaying)
-    assert np.isfinite(decay.anchor_sigma(fit, np.array([0.0, 9.0]), 0.01, 0.01)).all()
+    assert np.isfinite(decay.anchor_sigma(fit, fit.course(np.array([0.0, 9.0])), 0.01, 0.01)).all()
 
 
 @given(p=st.floats(-0.99, 0.99))

@@ -52,7 +52,9 @@ def test_what_nothing_is_known_of_leaves_the_physics_alone(material: Material) -
         optics=parameters.optics,
     )
     (shape,) = anchored.shapes([asked], parameters, lambda features: np.zeros((len(features), 3)))
-    assert anchored.curve(shape, asked.time_s).mean == pytest.approx(fit.polarization(asked.time_s), abs=1e-5)
+    assert anchored.curve(shape, shape.physics.course(asked.time_s)).mean == pytest.approx(
+        fit.polarization(asked.time_s), abs=1e-5
+    )
 
 
 def test_a_batch_of_estimates_equals_its_members() -> None:

@@ -50,6 +50,10 @@ def test_an_anchor_above_the_amplitude_is_still_met_and_told() -> None:
     assert "beyond-amplitude" in codes(found)
 
 
+def crossed(answered: Answered) -> dict[str, float | None]:
+    return {} if answered.crossing is None else vars(answered.crossing)
+
+
 @pytest.mark.parametrize("material", MATERIALS)
 def test_a_batch_equals_its_members_and_asks_each_network_once(material: Material) -> None:
     asks = [
@@ -65,7 +69,7 @@ def test_a_batch_equals_its_members_and_asks_each_network_once(material: Materia
         alone = answer(question, model)
         assert one.curve.mean == pytest.approx(alone.curve.mean, abs=1e-12)
         assert one.curve.sigma == pytest.approx(alone.curve.sigma, abs=1e-12)
-        assert one.crossing == alone.crossing
+        assert crossed(one) == pytest.approx(crossed(alone), rel=1e-12)
         assert one.notes == alone.notes
 
 

@@ -252,7 +252,8 @@ class AnchoredMethod:
         heads = heads_of(network)
 
         def predictor(query: Query) -> Prediction:
-            answer = curve(shapes([query], parameters, heads)[0], query.time_s)
+            (shape,) = shapes([query], parameters, heads)
+            answer = curve(shape, shape.physics.course(query.time_s))
             return Prediction(answer.mean, answer.sigma)
 
         return predictor
@@ -300,7 +301,8 @@ def _pulls_of(experiments: Sequence[Experiment], parameters: AnchoredParameters,
     without = shapes(queries, dataclasses.replace(parameters, network_gain=0.0), heads)
     columns = []
     for e, query, bent, linear in zip(experiments, queries, with_network, without, strict=True):
-        predicted, estimate = curve(bent, query.time_s), curve(linear, query.time_s)
+        course = bent.physics.course(query.time_s)
+        predicted, estimate = curve(bent, course), curve(linear, course)
         weight = window(position(query.time_s, query.initial, query.final))
         residual = e.polarization[1:-1] - estimate.mean
         columns.append(np.stack([residual, predicted.mean - estimate.mean, predicted.sigma, weight, e.sigma[1:-1]]))

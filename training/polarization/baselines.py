@@ -63,7 +63,8 @@ def physics(query: Query, optics: Optics) -> Prediction:
     )
     if fit.beyond_amplitude:
         return line(query)
-    return Prediction(fit.polarization(query.time_s), anchor_sigma(fit, query.time_s, initial.sigma, final.sigma))
+    course = fit.course(query.time_s)
+    return Prediction(course.mean, anchor_sigma(fit, course, initial.sigma, final.sigma))
 
 
 def fit_optics(experiments: Sequence[Experiment], start: Optics) -> Optics:
