@@ -35,6 +35,7 @@ class JobsReady(Output):
     workers: Annotated[int, Field(description="Worker processes that there should be.")]
     ready: Annotated[int, Field(description="Those that are warm. Jobs wait for one.")]
     unavailable: Annotated[dict[str, str], Field(description="Kinds of jobs that cannot run, and why.")]
+    trouble: Annotated[str, Field(description="What keeps all jobs waiting; empty where nothing does.")]
 
 
 class Ready(Output):
@@ -67,7 +68,9 @@ async def ready(registry: RegistryOf, jobs: JobsOf) -> Ready | Response:
     state = jobs.status()
     return Ready(
         models=loaded,
-        jobs=JobsReady(workers=state.workers, ready=state.ready, unavailable=dict(state.unavailable)),
+        jobs=JobsReady(
+            workers=state.workers, ready=state.ready, unavailable=dict(state.unavailable), trouble=state.trouble
+        ),
     )
 
 

@@ -11,7 +11,7 @@ import hashlib
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
@@ -30,6 +30,7 @@ from app.jobs.supervisor import WorkerProcess
 KEY_PREFIX: Final = "beamline."
 """How the keys of our tasks begin among those of a cluster's other users."""
 
+Tell = Callable[..., None]
 How = Literal["ended", "cancelled", "timed-out", "died", "unprepared"]
 """How a run ended: by itself; after `cancel`; by its time; with its process; or not at all, because this worker has
 nothing that could run it."""
@@ -144,32 +145,31 @@ class Crew(WorkerPlugin):
         """
         with self._warming:
             missing = max(1, threads - len(self._bells)) - len(self._idle)
-            started = [_Process(self._setup) for _ in range(missing)]
-            found = started + [self._idle.popleft() for _ in range(len(self._idle))]
+            found = [_Process(self._setup) for _ in range(missing)] + self._all_idle()
             try:
                 unavailable = [process.warm() for process in found]
             except OSError:
                 for process in found:
                     process.kill()
                 raise
-            self._idle.extend(found)
+            for process in found:
+                self._keep(process)
             return {kind: why for one in unavailable for kind, why in one.items()}
 
-    def run(self, order: Order, tell: Any) -> Answer:
+    def run(self, order: Order, tell: Tell) -> Answer:
         """Do a run in a process, in the thread that the worker has for its task."""
         bell = self._bells.setdefault(order.key, _Bell())
         try:
-            process = self._idle.popleft() if self._idle else _Process(self._setup)
-            process.warm()
+            process = self._take()
         except OSError:
             return Answer("unprepared")
         tell(began=True)
         answer = _watch(process, bell, order, tell)
-        if answer.ended is None:
+        if answer.ended is not None:
+            self._keep(process)
+        else:
             process.kill()
             self._replace()
-        else:
-            self._idle.append(process)
         return answer
 
     def cancel(self, key: str) -> None:
@@ -192,13 +192,37 @@ class Crew(WorkerPlugin):
         self._closed = True
         for bell in list(self._bells.values()):
             bell.ring(end=True)
+        for process in self._all_idle():
+            process.kill()
+
+    def _take(self) -> _Process:
+        """Give a warm process; those that have died meanwhile are replaced."""
         while self._idle:
-            self._idle.popleft().kill()
+            process = self._idle.popleft()
+            if process.lives():
+                break
+            process.kill()
+        else:
+            process = _Process(self._setup)
+        try:
+            process.warm()
+        except OSError:
+            process.kill()
+            raise
+        return process
+
+    def _keep(self, process: _Process) -> None:
+        if self._closed:
+            process.kill()
+        else:
+            self._idle.append(process)
 
     def _replace(self) -> None:
-        if not self._closed:
-            with suppress(OSError):  # the next run tries again
-                self._idle.append(_Process(self._setup))
+        with suppress(OSError):  # the next run tries again
+            self._keep(_Process(self._setup))
+
+    def _all_idle(self) -> list[_Process]:
+        return [self._idle.popleft() for _ in range(len(self._idle))]
 
 
 class _Process(WorkerProcess):
@@ -218,10 +242,13 @@ class _Process(WorkerProcess):
             try:
                 message: Ready = self.pipe.recv()
             except EOFError as error:
-                status = self.kill()
-                raise OSError(f"a worker process ended with {status} while it started") from error
+                raise OSError("a worker process ended while it started") from error
             self._unavailable = message.unavailable
         return self._unavailable
+
+    def lives(self) -> bool:
+        """Whether an idle one has not died: a warm one has nothing to say but that."""
+        return self._unavailable is None or not self.pipe.poll()
 
 
 @dataclass
@@ -238,7 +265,7 @@ class _Bell:
         self.ends[1].send(end)
 
 
-def _watch(process: _Process, bell: _Bell, order: Order, tell: Any) -> Answer:
+def _watch(process: _Process, bell: _Bell, order: Order, tell: Tell) -> Answer:
     """Attend a run to its end; without a message of the end its process has ended or is to be ended."""
     process.send(order.work)
     cancelled, ends_s = False, monotonic() + order.max_job_s

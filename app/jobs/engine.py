@@ -49,11 +49,13 @@ class EngineStatus:
         workers: worker processes that it should have.
         ready: those that are warm.
         unavailable: kinds that they cannot run, and why.
+        trouble: what keeps all jobs waiting, in words; empty where nothing does.
     """
 
     workers: int
     ready: int
     unavailable: Mapping[str, str]
+    trouble: str = ""
 
 
 class Engine(Protocol):
