@@ -12,11 +12,14 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from app.errors import JobsUnavailable
 
 BUSY_TIMEOUT_S: Final = 5.0
 """How long a statement waits for what another process has locked."""
+CREATION_LOCK: Final = 0x6265616D6A6F6273
+"""An advisory lock of PostgreSQL, known by its number: nobody else's."""
 POSTGRESQL: Final[Mapping[str, object]] = MappingProxyType(
     {
         "application_name": "beamline-model-server",
@@ -60,6 +63,20 @@ class Database:
         """Execute a statement and give the number of rows that it changed."""
         with told(), self._engine.connect() as connection:
             return connection.execute(statement, values).rowcount
+
+    def create(self, table: sa.Table) -> None:
+        """Make a table and its indexes where they are not there yet; many processes may do so at once."""
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        statements = [CreateTable(table, if_not_exists=True), *(CreateIndex(i, if_not_exists=True) for i in indexes)]
+        if self._sqlite:
+            for statement in statements:
+                self.change(statement)
+            return
+        with self.transaction() as connection:
+            # PostgreSQL looks and makes in two steps.
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATION_LOCK)))
+            for statement in statements:
+                connection.execute(statement)
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:

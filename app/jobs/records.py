@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from app.errors import Busy, Gone, IdempotencyConflict, JobsUnavailable, NotFound
 from app.jobs import parts as family
@@ -114,7 +113,7 @@ class Records:
         self._calm = Calm(clock, steady)
         self._database = Database(url)
         try:
-            self._create_tables()
+            self._database.create(jobs)
         except JobsUnavailable:
             self._database.close()
             raise
@@ -384,11 +383,6 @@ class Records:
         self._database.change(jobs.update().where(*RUN).values(**again), run_of(claim))
         if claim.parent:
             self._database.change(family.drop_unwanted(claim))
-
-    def _create_tables(self) -> None:
-        self._database.change(CreateTable(jobs, if_not_exists=True))
-        for index in sorted(jobs.indexes, key=lambda index: str(index.name)):
-            self._database.change(CreateIndex(index, if_not_exists=True))
 
 
 class _KeyTaken(Exception):
