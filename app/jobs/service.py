@@ -25,6 +25,8 @@ DATABASE_THREADS: Final = 4
 OPEN_RETRY_S: Final = 2.0
 START_TIMEOUT_S: Final = 10.0
 """How long a request waits for the database of a service that has just started."""
+ANSWER_TIMEOUT_S: Final = 12.0
+"""How long a request waits for a database that hangs rather than fails."""
 CANCEL_TIMEOUT_S: Final = 1.0
 
 _log = structlog.stdlib.get_logger("app.jobs")
@@ -227,7 +229,11 @@ class Jobs:
                 return
 
     async def _ask(self, question: Callable[[Records], _Value]) -> _Value:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
+        answer = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
+        try:
+            return await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            raise JobsUnavailable("The database of jobs does not answer; try again later.") from None
 
     def _answer(self, question: Callable[[Records], _Value]) -> _Value:
         if not self._opened.wait(START_TIMEOUT_S) or self._records is None:
