@@ -33,6 +33,7 @@ from app.api.access import Access
 from app.api.edge import Edge
 from app.api.fast_path import FastPath, FastRoute
 from app.api.seams import ModelRegistry
+from app.jobs.dask_engine import DaskEngine
 from app.jobs.engine import EngineOptions
 from app.jobs.job import JobRecord
 from app.jobs.kinds import KINDS
@@ -213,4 +214,5 @@ def open_jobs(settings: Settings, metrics: Metrics) -> Jobs:
         log_level=settings.log_level,
         log_format=settings.log_format,
     )
-    return Jobs(settings.jobs_database, KINDS, options, max_queued=settings.job_queue, on_finished=count)
+    engine = DaskEngine(KINDS, options, settings.dask_scheduler) if settings.dask_scheduler else None
+    return Jobs(settings.jobs_database, KINDS, options, max_queued=settings.job_queue, on_finished=count, engine=engine)

@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     job_max_s: Annotated[float, Field(gt=0)] = 3600.0
     """Longest that one job may run [seconds]; then it is ended."""
 
+    dask_scheduler: Annotated[str, Field(pattern=r"^((tcp|tls)://[^\s/]+:\d+)?$")] = ""
+    """Address of a Dask cluster's scheduler, such as ``tcp://host:8786``, to run jobs there; empty: in this service."""
+
     root_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)*$")] = ""
     """Path under which a reverse proxy publishes the service, such as ``/models``; empty without one."""
 

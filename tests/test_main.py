@@ -30,6 +30,8 @@ HEAVY = {"tensorflow", "keras", "sklearn", "scipy", "matplotlib", "numba", "gemm
     "hdf5plugin",
     "tifffile",
     "PIL",
+    "dask",
+    "distributed",
 }
 
 
@@ -39,7 +41,7 @@ def test_the_service_starts_without_the_heavy_libraries(tmp_path: Path) -> None:
         "create_app(Settings());"
         f"sys.exit(bool({HEAVY} & set(sys.modules)))"
     )
-    result = python("-c", script, BEAMLINE_MODEL_STORE=str(tmp_path))
+    result = python("-c", script, BEAMLINE_MODEL_STORE=str(tmp_path), BEAMLINE_DASK_SCHEDULER="tcp://127.0.0.1:8786")
     assert result.returncode == 0, result.stderr
 
 

@@ -25,7 +25,10 @@ def test_a_misspelt_variable_is_an_error_that_names_the_right_one(monkeypatch: p
         Settings()
 
 
-@pytest.mark.parametrize(("name", "value"), [("PORT", "x"), ("PORT", "70000"), ("LOG_LEVEL", "loud"), ("WORKERS", "0")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "x"), ("PORT", "70000"), ("LOG_LEVEL", "loud"), ("WORKERS", "0"), ("DASK_SCHEDULER", "host:8786")],
+)
 def test_a_bad_value_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(PREFIX + name, value)
     with pytest.raises(ValidationError):

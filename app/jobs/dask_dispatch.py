@@ -165,14 +165,16 @@ class Dispatch:
         options = self._options
         preparation = Preparation(__version__, self._kinds, options.log_level, options.log_format)
         calls = {"on_news": self._hear_news, "on_gone": self._lose_member, "on_change": self.wake}
-        backoff_s = FIRST_BACKOFF_S
+        backoff_s, told = FIRST_BACKOFF_S, ""
         while True:
             try:
                 cluster = await connect(self._address, preparation, **calls)
-                backoff_s = FIRST_BACKOFF_S
+                backoff_s, told = FIRST_BACKOFF_S, ""
                 await self._use(cluster)
             except ClusterAway as error:
-                _log.warning("the Dask cluster is away", address=self._address, reason=str(error))
+                if str(error) != told:
+                    _log.warning("the Dask cluster is away", address=self._address, reason=str(error))
+                told = str(error)
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
 
