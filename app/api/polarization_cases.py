@@ -46,9 +46,8 @@ def cases_from_experiments(experiments: Sequence[ExperimentIn], correction: Corr
 
 
 def _case(experiment: ExperimentIn, correction: Correction, max_times: int) -> Case:
-    first = next(experiment.date_times(), None)
-    utc = first is not None and first.tzinfo is not None
-    clock = _Clock(_zero(experiment))
+    zero = _zero(experiment)
+    clock = _Clock(zero and _naive(zero))
     polarizer, analyser = experiment.polarizer, experiment.analyser
     lab_time_s = clock.seconds(polarizer.lab_time, polarizer.lab_time_s)
     initial = None if experiment.initial is None else clock.calibration(experiment.initial)
@@ -70,21 +69,20 @@ def _case(experiment: ExperimentIn, correction: Correction, max_times: int) -> C
         correction=correction,
         threshold=experiment.threshold_polarization,
     )
-    return Case(
-        experiment.name or "", ask, clock.zero, utc, tuple(clock.calibration(point) for point in experiment.measured)
-    )
+    measured = tuple([clock.calibration(point) for point in experiment.measured])
+    return Case(experiment.name or "", ask, clock.zero, zero is not None and zero.tzinfo is not None, measured)
 
 
 def _zero(experiment: ExperimentIn) -> datetime | None:
-    """Second 0: the initial calibration; without one the final calibration, or the cell's measurement."""
-    anchors = (experiment.initial, experiment.final)
-    candidates = (*(anchor.time for anchor in anchors if anchor is not None), experiment.polarizer.lab_time)
-    return next((_naive(time) for time in candidates if time is not None), None) if _dated(experiment) else None
+    """Second 0 where there are date-times: the initial calibration; without one the final one, or the cell's time.
 
-
-def _dated(experiment: ExperimentIn) -> bool:
-    """A date of the filling alone, beside calibrations in seconds, says nothing: the schema has refused it."""
-    return next(experiment.date_times(), None) is not None
+    The schema has refused date-times without one of these, and date-times of which only some have a zone.
+    """
+    if experiment.initial is not None and experiment.initial.time is not None:
+        return experiment.initial.time
+    if experiment.final is not None and experiment.final.time is not None:
+        return experiment.final.time
+    return experiment.polarizer.lab_time
 
 
 def _naive(time: datetime) -> datetime:

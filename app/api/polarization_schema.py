@@ -47,11 +47,10 @@ Polarization = Annotated[float, Field(ge=-1, le=1)]
 Sigma = Annotated[float, Field(gt=0, le=2)]
 
 
-def _one_of(given: dict[str, object], what: str) -> None:
+def _not_one_of(given: dict[str, object], what: str) -> ValueError:
     names = [name for name, value in given.items() if value is not None]
-    if len(names) != 1:
-        found = " and ".join(names) if names else "none of them"
-        raise ValueError(f"{what}: give exactly one of {' and '.join(given)}; found {found}")
+    found = " and ".join(names) if names else "none of them"
+    return ValueError(f"{what}: give exactly one of {' and '.join(given)}; found {found}")
 
 
 class PolarizerIn(Input):
@@ -71,7 +70,8 @@ class PolarizerIn(Input):
 
     @model_validator(mode="after")
     def _one_time(self) -> Self:
-        _one_of({"lab_time": self.lab_time, "lab_time_s": self.lab_time_s}, "when the cell was measured")
+        if (self.lab_time is None) == (self.lab_time_s is None):
+            raise _not_one_of({"lab_time": self.lab_time, "lab_time_s": self.lab_time_s}, "when the cell was measured")
         return self
 
 
@@ -102,10 +102,9 @@ class PolarizationIn(Input):
 
     @model_validator(mode="after")
     def _one_value(self) -> Self:
-        pairs = ((self.polarization, self.sigma), (self.flipping_ratio, self.flipping_ratio_sigma))
-        complete = [all(value is not None for value in pair) for pair in pairs]
-        begun = [any(value is not None for value in pair) for pair in pairs]
-        if complete != begun or sum(complete) != 1:
+        value = (self.polarization is not None) + (self.sigma is not None)
+        ratio = (self.flipping_ratio is not None) + (self.flipping_ratio_sigma is not None)
+        if (value, ratio) not in ((2, 0), (0, 2)):
             raise ValueError("give either polarization and sigma, or flipping_ratio and flipping_ratio_sigma")
         return self
 
@@ -127,7 +126,8 @@ class LaterIn(PolarizationIn):
 
     @model_validator(mode="after")
     def _one_time(self) -> Self:
-        _one_of({"time": self.time, "time_s": self.time_s}, "when it was measured")
+        if (self.time is None) == (self.time_s is None):
+            raise _not_one_of({"time": self.time, "time_s": self.time_s}, "when it was measured")
         return self
 
 
@@ -157,10 +157,13 @@ class PredictAtIn(Input):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        _one_of({"times": self.times, "times_s": self.times_s, "step_s": self.step_s}, "where to predict")
-        ends = (self.start, self.stop, self.start_s, self.stop_s)
-        if self.step_s is None and any(end is not None for end in ends):
-            raise ValueError("start and stop belong to a grid: give step_s with them")
+        if (self.times is not None) + (self.times_s is not None) + (self.step_s is not None) != 1:
+            given = {"times": self.times, "times_s": self.times_s, "step_s": self.step_s}
+            raise _not_one_of(given, "where to predict")
+        if self.step_s is None:
+            if (self.start, self.stop, self.start_s, self.stop_s) != (None, None, None, None):
+                raise ValueError("start and stop belong to a grid: give step_s with them")
+            return self
         if self.start is not None and self.start_s is not None:
             raise ValueError("give start or start_s, not both")
         if self.stop is not None and self.stop_s is not None:
@@ -203,8 +206,7 @@ class ExperimentIn(Input):
     @model_validator(mode="after")
     def _dates_have_an_origin(self) -> Self:
         """Seconds count from the initial calibration: date-times need its date-time, and so do seconds beside them."""
-        dated = any(True for _ in self.date_times())
-        if dated and (self.initial is None or self.initial.time is None):
+        if (self.initial is None or self.initial.time is None) and self.date_times():
             if self.initial is not None:
                 raise ValueError(
                     "initial.time: give the date-time of the initial calibration, as others are date-times"
@@ -222,17 +224,13 @@ class ExperimentIn(Input):
         if self.predict_at is not None and self.predict_at.times_s is not None:
             yield from self.predict_at.times_s
 
-    def date_times(self) -> Iterator[datetime]:
+    def date_times(self) -> list[datetime]:
         """Every date-time of this experiment."""
-        grid = self.predict_at
-        single = [
-            self.polarizer.lab_time,
-            *(c.time for c in (self.initial, self.final, *self.measured) if c is not None),
-            *((grid.start, grid.stop) if grid else ()),
-        ]
-        yield from (time for time in single if time is not None)
-        if grid is not None and grid.times is not None:
-            yield from grid.times
+        found = [self.polarizer.lab_time]
+        found += [point.time for point in (self.initial, self.final, *self.measured) if point is not None]
+        if (grid := self.predict_at) is not None:
+            found += (grid.start, grid.stop, *(grid.times or ()))
+        return [time for time in found if time is not None]
 
 
 MODEL_FIELD = Field(
