@@ -17,7 +17,8 @@ import typer
 
 from app.polarization.experiment import Material
 from training.polarization.baselines import BASELINES
-from training.polarization.commands import HoldOut, evaluate_command, rank_command
+from training.polarization.catalogue import HoldOut
+from training.polarization.commands import evaluate_command, rank_command
 from training.polarization.data import DEFAULT_OUT, EXPERIMENTS_FILE, data_command
 
 # Chosen from the pipeline's own models before any was evaluated here; `-raw` is one without the slope correction.

@@ -39,6 +39,9 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "indexing.solve": Kind("app.indexing.job:run"),
         "indexing.batch": Kind("app.indexing.batch_job:run", join="app.indexing.batch_job:join"),
         "indexing.files": Kind("app.indexing.files_job:run", join="app.indexing.files_job:join"),
+        "polarization.leave-one-out": Kind(
+            "training.polarization.job:run", join="training.polarization.job:join", eager=False
+        ),
     }
 )
 """Kind of job -> what runs it."""

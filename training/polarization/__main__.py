@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from training.polarization.commands import complexities_command, evaluate_command, rank_command, train_command
+from training.polarization.commands import (
+    complexities_command,
+    evaluate_command,
+    keep_command,
+    parts_command,
+    rank_command,
+    train_command,
+)
 from training.polarization.data import data_command
 from training.polarization.publish import publish_command
 
@@ -19,6 +26,8 @@ def main() -> None:
 cli.command("data")(data_command)
 cli.command("train")(train_command)
 cli.command("evaluate")(evaluate_command)
+cli.command("parts")(parts_command)
+cli.command("keep")(keep_command)
 cli.command("rank")(rank_command)
 cli.command("complexities")(complexities_command)
 cli.command("publish")(publish_command)

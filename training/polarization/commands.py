@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import StrEnum
+import json
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,12 +10,10 @@ import typer
 
 from app.errors import AppError
 from app.polarization.experiment import Experiment, Material
-from training.polarization.anchored import AnchoredMethod
 from training.polarization.args import DataArgs, TrainArgs
-from training.polarization.baselines import BASELINES
+from training.polarization.catalogue import GROUPINGS, HoldOut, experiments_to_predict, method_from_name
 from training.polarization.data import DEFAULT_OUT, load_dataset
 from training.polarization.evaluate import (
-    Grouping,
     Ranked,
     combined,
     leave_one_out,
@@ -25,22 +22,13 @@ from training.polarization.evaluate import (
     stored_outcomes,
 )
 from training.polarization.methods import Method
-from training.polarization.networks import COMPLEXITIES, architecture
-from training.polarization.splits import campaigns, installations
+from training.polarization.networks import COMPLEXITIES
 
 RUNS: Final = Path("runs")
-METHODS: Final[tuple[Method, ...]] = (AnchoredMethod(), *BASELINES)
 ENSEMBLE_SIZE: Final = 4
+JOB_KIND: Final = "polarization.leave-one-out"
+"""As the service's table of jobs has it."""
 
-
-class HoldOut(StrEnum):
-    """What is held out together."""
-
-    installation = "installation"
-    campaign = "campaign"
-
-
-GROUPINGS: Final[Mapping[HoldOut, Grouping]] = {HoldOut.installation: installations, HoldOut.campaign: campaigns}
 
 MaterialOption = Annotated[str, typer.Option(help="crystalline or amorphous")]
 DatasetOption = Annotated[Path, typer.Option(help="folder or file that `data` wrote")]
@@ -63,26 +51,7 @@ def experiments_of(dataset: Path, material: Material) -> list[Experiment]:
     except AppError as error:
         typer.echo(f"{error.title}: {error.message}", err=True)
         raise typer.Exit(code=1) from None
-    return [e for e in everything if e.material == material and len(e.time_s) > 2]
-
-
-def method_from_name(name: str) -> Method:
-    """Turn ``line`` or ``Naif854_10`` (``-raw``: uncorrected) into a method.
-
-    Raises:
-        ValueError: neither a baseline nor ``{complexity}_{augmentations}``.
-    """
-    for method in METHODS:
-        if method.name == name:
-            return method
-    complexity, _, copies = name.removesuffix("-raw").rpartition("_")
-    if not copies.isdecimal():
-        known = ", ".join(m.name for m in METHODS)
-        raise ValueError(f"no method {name!r}: give one of {known}, or complexity_augmentations such as Naif854_10")
-    architecture(complexity)
-    from training.polarization.train import NetworkMethod
-
-    return NetworkMethod(TrainArgs(complexity, DataArgs(int(copies))), corrected=not name.endswith("-raw"))
+    return experiments_to_predict(everything, material)
 
 
 def _named(names: list[str]) -> list[Method]:
@@ -138,6 +107,46 @@ def evaluate_command(
             jobs=jobs,
         )
     typer.echo(markdown_table(ranking(results)))
+
+
+def parts_command(
+    material: MaterialOption,
+    methods: Annotated[list[str], typer.Option(help="baselines, or complexity_augmentations such as Naif854_10")],
+    out: Annotated[Path, typer.Option(help="folder to write payload.json and parts.jsonl into")],
+    dataset: DatasetOption = DEFAULT_OUT,
+    seed: SeedOption = 0,
+    hold_out: HoldOutOption = HoldOut.installation,
+) -> None:
+    """Write `evaluate` as a job of the service, one part for each fit; every worker must see the data set's folder."""
+    from training.polarization.job import study_of, work
+
+    try:
+        study = study_of(dataset, material_of(material), methods, hold_out=hold_out, seed=seed)
+        payload, parts = work(study)
+    except AppError as error:
+        typer.echo(f"{error.title}: {error.message}", err=True)
+        raise typer.Exit(1) from None
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "payload.json").write_bytes(payload)
+    (out / "parts.jsonl").write_bytes(b"".join(part + b"\n" for part in parts))
+    typer.echo(f"{len(parts)} parts. Submit them with:")
+    typer.echo(f"python -m app jobs submit {JOB_KIND} {out / 'payload.json'} --parts {out / 'parts.jsonl'}")
+
+
+def keep_command(
+    result: Annotated[Path, typer.Argument(help="what `python -m app jobs show ID --result` printed", exists=True)],
+    runs: RunsOption = RUNS,
+) -> None:
+    """Keep the outcomes of a job as if `evaluate` had made them, for `rank` and `publish`; prints the ranking."""
+    from training.polarization.job import keep
+
+    found = json.loads(result.read_text("utf-8"))
+    try:
+        keep(found, results_folder(runs, found["study"]["material"], HoldOut(found["study"]["hold_out"])))
+    except AppError as error:
+        typer.echo(f"{error.title}: {error.message}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(found["table"])
 
 
 def rank_command(

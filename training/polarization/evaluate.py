@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -145,27 +146,43 @@ def _file_name(experiment: str) -> str:
 
 def run(task: Task, experiments: Sequence[Experiment]) -> str:
     """Fit one method without one installation and write what it predicts there. Returns the method's name."""
-    held = set(task.held_out)
-    predictor = task.method.fit([e for i, e in enumerate(experiments) if i not in held], task.seed)
-    for index, file in zip(task.held_out, task.files, strict=True):
-        experiment = experiments[index]
-        write_outcome(file, outcome(experiment, Prediction(*predictor(experiment.query()))))
+    found = predicted(task.method, task.held_out, experiments, task.seed)
+    for result, file in zip(found, task.files, strict=True):
+        write_outcome(file, result)
     return task.method.name
+
+
+def predicted(
+    method: Method, held_out: Sequence[int], experiments: Sequence[Experiment], seed: int
+) -> Iterator[Outcome]:
+    """Fit a method without some experiments and predict each of them."""
+    held = set(held_out)
+    predictor = method.fit([e for i, e in enumerate(experiments) if i not in held], seed)
+    for index in held_out:
+        yield outcome(experiments[index], Prediction(*predictor(experiments[index].query())))
 
 
 def write_outcome(file: Path, result: Outcome) -> None:
     """Write a result so that a reader sees all of it or nothing."""
-    columns = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(result).items()}
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".part")
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(columns, stream, allow_nan=False)
+        json.dump(outcome_content(result), stream, allow_nan=False)
     Path(temporary).replace(file)
 
 
 def read_outcome(file: Path) -> Outcome:
     """Read what `write_outcome` wrote."""
-    content = json.loads(file.read_text("utf-8"))
+    return outcome_from_content(json.loads(file.read_text("utf-8")))
+
+
+def outcome_content(result: Outcome) -> dict[str, Any]:
+    """Give a result as plain data."""
+    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(result).items()}
+
+
+def outcome_from_content(content: Mapping[str, Any]) -> Outcome:
+    """Inverse of `outcome_content`, to the last bit, also after a way through JSON."""
     columns = {f.name: np.array(content[f.name], dtype=float) for f in fields(Outcome) if f.name != "experiment"}
     return Outcome(experiment=str(content["experiment"]), **columns)
 

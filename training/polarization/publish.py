@@ -22,10 +22,10 @@ from app.polarization.features import NUMBERS, static_features
 from app.polarization.models import ANCHORED_FAMILY, parameters_to_json
 from training.polarization import card
 from training.polarization.anchored import AnchoredArgs, AnchoredMethod, fit_anchored
+from training.polarization.catalogue import HoldOut
 from training.polarization.commands import (
     RUNS,
     DatasetOption,
-    HoldOut,
     MaterialOption,
     RunsOption,
     SeedOption,
