@@ -188,11 +188,12 @@ class EmbeddedEngine:
         self._listen()
 
     def _use_database(self) -> None:
-        self._write()
         for duty in self._duties:
             if monotonic() >= duty.due_s:
                 duty.do()
                 duty.due_s = monotonic() + duty.every_s
+        self._dispatch()  # first, so that the workers are busy while the results of their last jobs are written
+        self._write()
         self._dispatch()
         self._make_room()
 
@@ -361,6 +362,8 @@ class EmbeddedEngine:
             self._to_write.popleft()
             if record is not None:
                 self._on_change(record)
+            if record is None or not record.finished:
+                self._may_wait = True  # a run that was given back, or the join of parts that are done
         for slot in self._slots:
             if slot.claim and slot.progress is not None and monotonic() >= slot.progress_due_s:
                 self._records.report(slot.claim, slot.progress)

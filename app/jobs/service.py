@@ -138,7 +138,7 @@ class Jobs:
             NotFound, Gone, JobsUnavailable: as for `get`; a database that fails in between is waited for.
         """
         end_s = monotonic() + timeout_s
-        with self._watching.listener(job_id) as listener:
+        with self._watching.listener(job_id, end_only=True) as listener:
             record = await self._look(job_id)
             while not record.finished:
                 try:

@@ -21,17 +21,27 @@ _log = structlog.stdlib.get_logger("app.jobs")
 
 
 class Listener:
-    """The newest record of one job, for one coroutine. What changes twice before it is read is told once."""
+    """The newest record of one job, for one coroutine. What changes twice before it is read is told once.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        loop: of the coroutine.
+        end_only: only the record of a job that has finished is of interest.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, end_only: bool) -> None:
         self._loop = loop
+        self._end_only = end_only
         self._news = asyncio.Event()
         self._newest: JobRecord | None = None
 
     def tell(self, record: JobRecord) -> None:
-        """Tell a record, from any thread."""
-        with suppress(RuntimeError):  # a loop that has closed waits for nothing
-            self._loop.call_soon_threadsafe(self._take, record)
+        """Tell a record, from one thread at a time."""
+        if self._end_only and not record.finished:
+            return
+        if self._newest is None or record.revision > self._newest.revision:
+            self._newest = record
+            with suppress(RuntimeError):  # a loop that has closed waits for nothing
+                self._loop.call_soon_threadsafe(self._news.set)
 
     async def newer(self, than: int) -> JobRecord:
         """Wait for a record of a higher revision."""
@@ -39,11 +49,6 @@ class Listener:
             self._news.clear()
             await self._news.wait()
         return self._newest
-
-    def _take(self, record: JobRecord) -> None:
-        if self._newest is None or record.revision > self._newest.revision:
-            self._newest = record
-            self._news.set()
 
 
 class Watching:
@@ -75,9 +80,9 @@ class Watching:
         self._thread.join()
 
     @contextmanager
-    def listener(self, job_id: str) -> Iterator[Listener]:
+    def listener(self, job_id: str, *, end_only: bool = False) -> Iterator[Listener]:
         """Listen to a job, from within an event loop; what happened before must be asked for."""
-        listener = Listener(asyncio.get_running_loop())
+        listener = Listener(asyncio.get_running_loop(), end_only=end_only)
         with self._lock:
             self._listeners[job_id].add(listener)
             self._somebody.set()
@@ -93,11 +98,9 @@ class Watching:
     def tell(self, record: JobRecord) -> None:
         """Tell those who listen to a job how it stands now."""
         with self._lock:
-            listeners = list(self._listeners.get(record.id, ()))
-            if listeners:
+            for listener in self._listeners.get(record.id, ()):
                 self._seen[record.id] = max(record.revision, self._seen.get(record.id, 0))
-        for listener in listeners:
-            listener.tell(record)
+                listener.tell(record)
 
     def _look(self) -> None:
         while not self._stopping.is_set():
