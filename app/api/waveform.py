@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Final
@@ -15,6 +15,7 @@ from jaxtyping import Num
 from starlette.responses import Response
 
 from app.api.arrays import check_finite
+from app.api.draining import Draining
 from app.api.fast_path import FastRequest, FastRoute
 from app.api.fast_query import UsualQuery
 from app.api.json_arrays import arrays_from_json, refuse_query
@@ -37,11 +38,13 @@ from app.api.waveform_schema import (
 )
 from app.array_files.npy import array_from_npy
 from app.errors import AppError, InvalidInput, TooLarge, UnsupportedFormat
+from app.model_registry.registry import LoadedModel
 from app.waveform.features import SAMPLES
 from app.waveform.files import array_from_file
 from app.waveform.intake import Intake, check_length
-from app.waveform.models import waveform_model
-from app.waveform.predict import Ask, predict
+from app.waveform.models import BLOCK, WaveformModel, waveform_model
+from app.waveform.predict import Answered, Ask, predict
+from app.waveform.together import alike, predict_together
 
 INLINE_BYTES: Final = 256 * 1024
 """Bodies up to here are read in the event loop, in well under a millisecond."""
@@ -142,8 +145,9 @@ def fast_routes(limits: Limits, registry: ModelRegistry) -> list[FastRoute]:
     """What is answered in front of FastAPI: few waveforms, as numbers."""
     options = UsualQuery(QueryOptions)
     header_length = HEADER_LENGTH.encode()
+    drained = Draining(_alike, _asked_together, most=BLOCK)
 
-    def predict_waveforms(request: FastRequest) -> Response | None:
+    def predict_waveforms(request: FastRequest) -> Awaitable[Response] | None:
         query = options(request.query)
         if query is None:
             return None
@@ -152,7 +156,11 @@ def fast_routes(limits: Limits, registry: ModelRegistry) -> list[FastRoute]:
             return None
         sent = _Sent(request.header(b"content-type"), request.header(header_length))
         question = _read(request.body, sent, query, limits)
-        return _response(question, registry, form) if question.is_quick else None
+        return answer(question, registry.resolve(question.model, question.version), form) if question.is_quick else None
+
+    async def answer(question: Question, loaded: LoadedModel, form: Format) -> Response:
+        found = await drained((question.ask, waveform_model(loaded)))
+        return _written(question, _answer_of(question, found, loaded), form)
 
     return [FastRoute("/waveform", predict_waveforms, min(INLINE_BYTES, limits.upload_bytes))]
 
@@ -293,10 +301,15 @@ def _checked(
 
 
 def _response(question: Question, registry: ModelRegistry, form: Format) -> Response:
-    if question.tensors is not None:
-        found = answered(question, registry)
-        return inference_answer(found.model, str(found.version), answer_tensors(found), question.tensors)
+    if question.tensors is not None or form in INLINE_FORMS:
+        return _written(question, answered(question, registry), form)
     return Response(question_answer(question, registry, form), headers=VARY, media_type=MEDIA_TYPES[form])
+
+
+def _written(question: Question, found: Answer, form: Format) -> Response:
+    if question.tensors is not None:
+        return inference_answer(found.model, str(found.version), answer_tensors(found), question.tensors)
+    return Response(written(found, form), headers=VARY, media_type=MEDIA_TYPES[form])
 
 
 def question_answer(question: Question, registry: ModelRegistry, form: Format) -> bytes:
@@ -330,6 +343,21 @@ def answered(question: Question, registry: ModelRegistry) -> Answer:
         ModelOutputInvalid: it gave no probability.
     """
     loaded = registry.resolve(question.model, question.version)
-    found = predict(question.ask, waveform_model(loaded))
+    return _answer_of(question, predict(question.ask, waveform_model(loaded)), loaded)
+
+
+def _answer_of(question: Question, found: Answered, loaded: LoadedModel) -> Answer:
     alias = None if question.version.isdigit() else question.version
     return Answer(question.ask, found, loaded.name, loaded.version, alias)
+
+
+Asking = tuple[Ask, WaveformModel]
+
+
+def _alike(asking: Asking) -> Hashable:
+    ask, model = asking
+    return id(model), alike(ask)
+
+
+def _asked_together(asking: Sequence[Asking]) -> list[Answered]:
+    return predict_together([ask for ask, _ in asking], asking[0][1])

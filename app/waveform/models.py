@@ -15,7 +15,7 @@ from app.waveform.features import NUMBERS, SAMPLE_US, SETTINGS, Features, Pulses
 from app.waveform.posterior import Posterior
 
 FAMILY: Final = "waveform/posterior-network"
-BLOCK: Final = 128
+BLOCK: Final = 16
 """Waveforms worked on at a time: their samples stay in the processor's cache."""
 JUDGED: Final = ("rms_us", "log10_photons", "log10_noise_share", *SETTINGS)
 """Features whose range is checked: width and size of the pulse, and the detector; the others follow from these."""
@@ -102,13 +102,27 @@ def cell_edges_us(largest_us: float, cells: int) -> Float[np.ndarray, "cell+1"]:
     return np.maximum(np.linspace(0.0, largest_us, cells + 1) - SAMPLE_US / 2.0, 0.0)
 
 
+_KEPT_MODELS: Final = 64
+_kept: dict[int, WaveformModel] = {}
+
+
 def waveform_model(loaded: LoadedModel) -> WaveformModel:
-    """Give a loaded version the behaviour of its family.
+    """Give a loaded version the behaviour of its family. The answer is kept: the same version gives the same object.
 
     Raises:
         InvalidInput: the version is of another job.
         ModelRefused: its parameters do not fit its family.
     """
+    kept = _kept.get(id(loaded))
+    if kept is not None and kept.loaded is loaded:
+        return kept
+    while len(_kept) >= _KEPT_MODELS:
+        _kept.pop(next(iter(_kept)), None)
+    _kept[id(loaded)] = model = _of_family(loaded)
+    return model
+
+
+def _of_family(loaded: LoadedModel) -> WaveformModel:
     manifest = loaded.manifest
     if manifest.family != FAMILY:
         raise InvalidInput(

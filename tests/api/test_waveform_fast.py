@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import json
 from collections.abc import Iterator
@@ -148,4 +149,6 @@ def test_one_waveform_is_not_left_to_fastapi() -> None:
     (route,) = fast_routes(LIMITS, MemoryRegistry(width_model()))
     body, headers = tensors(WAVEFORMS[:1])
     sent = {name.lower().encode(): value.encode() for name, value in headers.items()}
-    assert route.handle(FastRequest(sent, b"", body, {})) is not None
+    answer = route.handle(FastRequest(sent, b"", body, {}))
+    assert inspect.iscoroutine(answer)
+    answer.close()
