@@ -173,8 +173,9 @@ class Crew(WorkerPlugin):
         return answer
 
     def cancel(self, key: str) -> None:
-        if key in self._bells:
-            self._bells[key].ring()
+        bell = self._bells.get(key)
+        if bell is not None:
+            bell.ring()
 
     def transition(self, key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:
         """Follow the tasks of this worker: one that nobody wants any more, as its service has gone, is cancelled."""
@@ -182,9 +183,9 @@ class Crew(WorkerPlugin):
             return
         if finish == "executing":
             self._bells.setdefault(key, _Bell())
-        elif finish == "cancelled":
+        elif start == "executing" and finish == "released":
             self.cancel(key)
-        elif start in ("executing", "cancelled", "long-running"):
+        elif finish in ("memory", "error", "forgotten"):
             self._bells.pop(key, None)
 
     def teardown(self, worker: Worker) -> None:
