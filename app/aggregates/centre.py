@@ -14,8 +14,8 @@ COARSE_PX: Final = 256
 """Larger images are binned to fewer rows and columns than this before the centre is looked for."""
 LEAST_OVERLAP: Final = 0.25
 """Share of the pixels that must have a mirror image within the detector; nearer to the edge no centre is looked for."""
-BLOCK: Final = 32
-"""Images worked on at a time."""
+BLOCK: Final = 8
+"""Images worked on at a time; their transforms stay in the processor's cache."""
 
 
 def centres(
