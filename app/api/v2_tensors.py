@@ -49,6 +49,8 @@ def checked_inputs(given: Arrays, tensors: Tensors, max_rows: int) -> tuple[dict
         InvalidInput: an input is missing, unknown, of a wrong type or shape, or holds numbers that do not fit.
         TooLarge: more than ``max_rows`` rows.
     """
+    if not tensors.inputs:
+        raise at(InvalidInput("the version has no tensors of its own: ask the endpoint of its job"), ("body", "inputs"))
     if given.keys() != {spec.name for spec in tensors.inputs}:
         raise _wrong_names(given, tensors.inputs)
     arrays = {

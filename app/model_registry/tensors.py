@@ -121,7 +121,7 @@ class _Estimators:
 
 
 def _nothing(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    raise ModelUnavailable("This version has no tensors of its own: it answers through the endpoint of its domain.")
+    raise ModelUnavailable("This version has no tensors of its own: ask the endpoint of its job.")
 
 
 NO_TENSORS: Final = Tensors((), (), _nothing, "none")
