@@ -105,8 +105,8 @@ def drop_unwanted(claim: Claim) -> sa.Delete:
     return jobs.delete().where(c.id == claim.id, c.state == "queued", c.cancel_requested)
 
 
-def orphans() -> sa.ColumnElement[bool]:
-    """Parts that do not run, of jobs that have finished or are no longer known."""
+def ended_parents() -> sa.Select[tuple[str]]:
+    """Jobs that have finished, or are no longer known, and of which there are parts."""
+    parent = sa.select(c.parent).where(sa.not_(IS_JOB)).distinct().subquery().c.parent
     ended = _other.c.state.in_([*sorted(FINISHED), EXPIRED])
-    wanted = sa.select(_other.c.id).where(_other.c.id == c.parent, sa.not_(ended))
-    return sa.and_(sa.not_(IS_JOB), c.state != "running", sa.not_(sa.exists(wanted)))
+    return sa.select(parent).where(sa.not_(sa.exists(sa.select(_other.c.id).where(_other.c.id == parent, ~ended))))

@@ -319,7 +319,9 @@ class Records:
         self._database.change(jobs.update().where(old).values(state=EXPIRED, **_FORGET))
         oldest = _unlocked(c.state == EXPIRED, c.finished_s < now - retention_s - TOMBSTONE_S)
         self._database.change(jobs.delete().where(oldest))
-        self._database.change(jobs.delete().where(_unlocked(family.orphans())))
+        ended = [row.parent for row in self._database.rows(family.ended_parents())]
+        if ended:
+            self._database.change(jobs.delete().where(_unlocked(c.parent.in_(ended), c.state != "running")))
 
     def _row(
         self, kind: str, payload: bytes, *, priority: int, parts: Sequence[bytes], principal: str

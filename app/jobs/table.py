@@ -50,7 +50,7 @@ jobs = sa.Table(
     sa.Column("result", sa.LargeBinary),
     sa.Column("failure", sa.LargeBinary),
     sa.Index("beamline_jobs_2_queue", "state", sa.desc("priority"), "created_s", "part"),
-    sa.Index("beamline_jobs_2_family", "parent", "state"),
+    sa.Index("beamline_jobs_2_family", "parent", "state", "started_s"),
     sa.Index("beamline_jobs_2_newest", "parent", "created_s"),
     sa.Index("beamline_jobs_2_finished", "finished_s"),
     sa.Index("beamline_jobs_2_once", "principal", "idempotency", unique=True),
