@@ -10,17 +10,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from app import __version__
 from app.cli_aggregates import aggregates
+from app.cli_jobs import jobs
 from app.cli_models import models
 from app.cli_predict import predict
+from app.cli_settings import read_settings
 from app.cli_solve import solve
 from app.cli_waveform import waveform
 from app.errors import AppError
 from app.logs import configure_logs
-from app.settings import Settings
 
 if TYPE_CHECKING:
     import uvicorn
@@ -34,6 +34,7 @@ cli = typer.Typer(
     rich_markup_mode=None,  # it would take units in brackets for its own
 )
 cli.add_typer(models)
+cli.add_typer(jobs)
 cli.command()(predict)
 cli.command()(solve)
 cli.command()(waveform)
@@ -113,14 +114,3 @@ def listening_socket(config: uvicorn.Config) -> socket.socket:
     bound = config.bind_socket()
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return bound
-
-
-def read_settings() -> Settings:
-    """Read the settings from the environment, or leave with one line for each thing that is wrong with them."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        for item in error.errors(include_url=False):
-            where = "".join(f"BEAMLINE_{part}: ".upper() for part in item["loc"])
-            typer.echo(f"error: {where}{item['msg'].removeprefix('Value error, ')}", err=True)
-        raise typer.Exit(2) from None
