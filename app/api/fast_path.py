@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,8 +20,7 @@ from app.api import problems
 Headers = Mapping[bytes, bytes]
 
 
-@dataclass(frozen=True)
-class FastRequest:
+class FastRequest(NamedTuple):
     """What a handler gets of a request.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -186,8 +186,7 @@ def fast_routes(limits: Limits, registry: ModelRegistry) -> list[FastRoute]:
     return [FastRoute("/polarization/predict", predict_experiments, min(INLINE_BYTES, limits.body_bytes))]
 
 
-@dataclass(frozen=True)
-class _Work:
+class _Work(NamedTuple):
     """What a request asks for, checked; the rest is computing."""
 
     cases: Sequence[Case]

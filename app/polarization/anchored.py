@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -27,7 +27,7 @@ from jaxtyping import Float
 from app.polarization import decay
 from app.polarization.correction import Curve
 from app.polarization.decay import HOUR_S
-from app.polarization.elementary import Numbers, arcsinh, exp, held, hypot, log, sqrt
+from app.polarization.elementary import arcsinh, exp, held, hypot, log, sqrt
 from app.polarization.experiment import Calibration, Cell, Material, Query
 
 FEATURES = (
@@ -106,8 +106,7 @@ class AnchoredParameters:
         return self.cells.get(cell_id, self.unknown_cell)
 
 
-@dataclass(frozen=True)
-class Anchors:
+class Anchors(NamedTuple):
     """The calibrations of many experiments as arrays, each of shape ``batch``; of one as plain numbers.
 
     Attributes:
@@ -130,8 +129,7 @@ class Anchors:
     opacity_spread: Float[np.ndarray, "batch"]
 
 
-@dataclass(frozen=True)
-class LinearEstimate:
+class LinearEstimate(NamedTuple):
     """The linear Bayes estimate, each field as in `Anchors` (features: always batch, feature).
 
     Attributes:
@@ -153,8 +151,7 @@ class LinearEstimate:
     features: Float[np.ndarray, "batch feature"]
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """One experiment's curve: the physics between its calibrations and the three numbers that bend it."""
 
     query: Query
@@ -239,12 +236,11 @@ def linear_estimate(anchors: Anchors, parameters: AnchoredParameters) -> LinearE
     )
 
 
-@dataclass(frozen=True)
-class _Shared:
-    initial_error: Numbers
-    final_error: Numbers
-    departure: Numbers
-    departure_sigma: Numbers
+class _Shared(NamedTuple):
+    initial_error: Any
+    final_error: Any
+    departure: Any
+    departure_sigma: Any
 
 
 def _share(

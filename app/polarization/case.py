@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -41,8 +42,7 @@ class Case:
         return np.datetime64(self.zero, "ms") + milliseconds
 
 
-@dataclass(frozen=True)
-class UsedModel:
+class UsedModel(NamedTuple):
     """A model version that answered, and the alias by which it was asked."""
 
     name: str
@@ -50,8 +50,7 @@ class UsedModel:
     alias: str | None
 
 
-@dataclass(frozen=True)
-class Solved:
+class Solved(NamedTuple):
     """A case with its answer."""
 
     case: Case

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -40,8 +40,7 @@ MEANING: Final = MappingProxyType[Flag, str](
 """What each flag says, for a person."""
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """A predicted curve: neutron polarization and its standard deviation, each of shape ``time``."""
 
     mean: Float[np.ndarray, "time"]

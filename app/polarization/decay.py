@@ -10,6 +10,7 @@ polarizations fix the whole curve once the amplitude A (everything that does not
 Source of the equations: K. P. Coulter et al., Nucl. Instrum. Methods A 270 (1988) 90; Mantid, *Polarizer efficiency*
 (algorithm HeliumAnalyserEfficiency), which also gives the opacity constant.
 
+What is made for every request is a named tuple: a frozen dataclass takes several times as long to make.
 A fit that has no answer is data, not an exception: see `DecayFit.beyond_amplitude` and `DecayFit.not_decaying`.
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -113,8 +114,7 @@ def _two_cell_opacity(efficiency: Any, ratio: float) -> Any:
     return phi
 
 
-@dataclass(frozen=True)
-class DecayFit:
+class DecayFit(NamedTuple):
     """The decay that passes through two anchors; plain numbers for one, arrays that broadcast for many experiments.
 
     Attributes:
@@ -146,15 +146,16 @@ class DecayFit:
         since_s = time_s - self.initial_s
         phi = exp(np.minimum(self.log_phi_initial - self.rate_per_s * since_s, LARGEST_LOG_OPACITY))
         mean, gain = neutron_polarization(phi, self.optics), polarization_per_log_opacity(phi, self.optics)
-        return Course(time_s, _share(since_s, self.final_s - self.initial_s), mean, gain)
+        u = _share(since_s, self.final_s - self.initial_s)
+        is_between = bool(u.size) and smallest(u) >= 0 and largest(u) <= 1
+        return Course(time_s, u, mean, gain, is_between)
 
     def polarization(self, time_s: Array) -> Array:
         """Neutron polarization at these times, also outside the anchors."""
         return self.course(np.asarray(time_s)).mean
 
 
-@dataclass(frozen=True)
-class Course:
+class Course(NamedTuple):
     """One decay at some times; arrays of shape ``time``.
 
     Attributes:
@@ -162,17 +163,14 @@ class Course:
         u: 0 at the initial anchor, 1 at the final one (0 everywhere where they coincide).
         mean: neutron polarization.
         gain: dP/d ln(phi).
+        is_between: whether all times are between the anchors.
     """
 
     time_s: Array
     u: Array
     mean: Array
     gain: Array
-
-    @property
-    def is_between(self) -> bool:
-        """Whether all times are between the anchors."""
-        return bool(self.u.size) and smallest(self.u) >= 0 and largest(self.u) <= 1
+    is_between: bool
 
 
 def _share(since: Array, span: Numbers) -> Array:

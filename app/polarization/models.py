@@ -337,25 +337,26 @@ class _Range:
     """The training range of one number."""
 
     feature: str
+    number: Callable[[Query], float]
     lowest: float
     highest: float
-
-    def left_by(self, query: Query) -> Outside | None:
-        value = NUMBERS[self.feature](query)
-        inside = self.lowest <= value <= self.highest
-        return None if inside else Outside(self.feature, value, self.lowest, self.highest)
 
 
 def _ranges(loaded: LoadedModel) -> tuple[_Range, ...]:
     return tuple(
-        _Range(feature.name, feature.min, feature.max)
+        _Range(feature.name, NUMBERS[feature.name], feature.min, feature.max)
         for feature in loaded.manifest.features
         if feature.name in NUMBERS and feature.min is not None and feature.max is not None
     )
 
 
 def _outside(ranges: Sequence[_Range], query: Query) -> list[Outside]:
-    return [outside for known in ranges if (outside := known.left_by(query)) is not None]
+    found: list[Outside] = []
+    for known in ranges:
+        value = known.number(query)
+        if not known.lowest <= value <= known.highest:
+            found.append(Outside(known.feature, value, known.lowest, known.highest))
+    return found
 
 
 _FAMILIES: Final[Mapping[str, Callable[[LoadedModel], PolarizationModel]]] = MappingProxyType(

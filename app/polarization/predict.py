@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -82,16 +82,14 @@ class Ask:
     threshold: float | None = None
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(NamedTuple):
     """Something that the user must know of an answer: a stable code and a sentence."""
 
     code: str
     message: str
 
 
-@dataclass(frozen=True)
-class Lifetime:
+class Lifetime(NamedTuple):
     """T1 of the polarizer cell [h] and its standard deviation."""
 
     t1_h: float
@@ -110,8 +108,7 @@ class Crossing:
     latest_s: float | None
 
 
-@dataclass(frozen=True)
-class Answered:
+class Answered(NamedTuple):
     """The answer to one `Ask`; arrays have the shape ``time`` and the order of the times asked.
 
     Attributes:
@@ -219,7 +216,7 @@ class _Decay(Protocol):
 def _answered(how: _Decay) -> Answered:
     ask = how.ask
     curve, flags = how.asked()
-    if not (_is_finite(curve.mean) and _is_finite(curve.sigma)):
+    if not (_is_finite(curve.mean) and _is_finite(curve.sigma)):  # neither can be minus infinity
         raise ModelOutputInvalid(_BEYOND_MEASURE)
     ratio, ratio_sigma = decay.flipping_ratio(curve.mean, curve.sigma)
     lifetime = how.lifetime()
@@ -227,8 +224,8 @@ def _answered(how: _Decay) -> Answered:
     if ask.threshold is not None:
         crossing, flag = _crossing(how, ask.threshold, lifetime)
         flags |= flag
-    notes = [*how.notes(), *(Note(flag, meaning) for flag, meaning in MEANINGS.items() if flag in flags)]
-    return Answered(curve, ratio, ratio_sigma, how.physics(), lifetime, crossing, tuple(notes))
+    told = [Note(flag, meaning) for flag, meaning in MEANINGS.items() if flag in flags] if flags else []
+    return Answered(curve, ratio, ratio_sigma, how.physics(), lifetime, crossing, (*how.notes(), *told))
 
 
 # --- two calibrations -------------------------------------------------------------------------------------------------
@@ -247,7 +244,7 @@ class _Between:
         self._physics = self._physics_on(self._course)
 
     def physics(self) -> Curve:
-        return _clipped(self._physics)
+        return self._physics if self._fit.optics.amplitude <= 1 else _clipped(self._physics)
 
     def _physics_on(self, course: decay.Course) -> Curve:
         sigma = decay.anchor_sigma(self._fit, course, self._query.initial.sigma, self._query.final.sigma)
@@ -331,7 +328,7 @@ def _clipped(curve: Curve) -> Curve:
 
 
 def _is_finite(values: Float[np.ndarray, "time"]) -> bool:
-    return not values.size or (math.isfinite(largest(values)) and math.isfinite(smallest(values)))
+    return not values.size or math.isfinite(largest(values))
 
 
 def _combined(

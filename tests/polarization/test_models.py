@@ -64,8 +64,8 @@ def test_a_batch_of_estimates_equals_its_members() -> None:
     together = linear_estimate(anchored.anchors_from_queries(asked, parameters), parameters)
     for row, one in enumerate(asked):
         alone = linear_estimate(anchored.anchors_from_queries([one], parameters), parameters)
-        for name, value in vars(alone).items():
-            assert vars(together)[name][row] == pytest.approx(value[0], rel=1e-10), name
+        for name, value in alone._asdict().items():
+            assert getattr(together, name)[row] == pytest.approx(value[0], rel=1e-10), name
 
 
 def test_the_usual_lifetime_needs_no_correction() -> None:
