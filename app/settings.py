@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     """Seconds between two looks at the model store for new versions and moved aliases."""
 
     admin_key: Annotated[SecretStr, Field(min_length=16)] | None = None
-    """The key that allows to load and unload models, at least 16 characters; without one nobody may."""
+    """The key that allows to load and unload models and to list jobs, 16 characters or more; without one nobody may."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log record to write."""
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     """Largest `max_seconds` of one indexing search [seconds]."""
 
     max_patterns: Annotated[int, Field(ge=1)] = 1000
-    """Most patterns in one indexing request."""
+    """Most patterns or files in one indexing request."""
 
     max_waveforms: Annotated[int, Field(ge=1)] = 10_000
     """Most S2 waveforms in one request, and 5,000 times as many samples."""
@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     ``job_workers``; empty: all workers share all devices."""
 
     job_queue: Annotated[int, Field(ge=1)] = 1000
-    """Most jobs that wait for a worker; above it the answer is 429."""
+    """Most jobs that wait for a worker, their parts not counted; above it the answer is 429."""
 
     job_retention_s: Annotated[float, Field(gt=0)] = 86400.0
     """How long results of jobs are kept [seconds]; afterwards the answer is 410."""
@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     """Starts of a job whose worker process dies, until it is said to have failed."""
 
     job_max_s: Annotated[float, Field(gt=0)] = 3600.0
-    """Longest that one job may run [seconds]; then it is ended."""
+    """Longest that one job, or one part of it, may run [seconds]; then it is ended."""
 
     dask_scheduler: Annotated[str, Field(pattern=r"^((tcp|tls)://[^\s/]+:\d+)?$")] = ""
     """Address of a Dask cluster's scheduler, such as ``tcp://host:8786``, to run jobs there; empty: in this service."""
