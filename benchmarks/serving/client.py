@@ -119,6 +119,8 @@ def load(port: int, request: bytes, *, clients: int, seconds: float, at_least: i
     gc.disable()
     try:
         return _measured(connections, request, seconds, clients if at_least is None else at_least)
+    except OSError as error:
+        raise LoadFailed(f"{type(error).__name__}: {error}") from error
     finally:
         gc.enable()
         for connection in connections:

@@ -69,12 +69,12 @@ _ALL: Final = (
     Server(NAIVE, "FastAPI, pydantic, keras model.predict", "own", ("{python}", "{here}/server.py"), is_peer=True),
     Server(
         "bentoml",
-        "np.ndarray API, LiteRT",
+        "asynchronous np.ndarray API, LiteRT",
         "own",
         _BENTOML,
         is_peer=True,
     ),
-    Server("litserve", "LitAPI, fast_queue, LiteRT", "own", ("{python}", "{here}/server.py"), is_peer=True),
+    Server("litserve", "LitAPI, LiteRT", "own", ("{python}", "{here}/server.py"), is_peer=True),
     Server(
         "mlserver",
         "MLModel, parallel_workers 0, LiteRT",
