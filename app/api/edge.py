@@ -14,7 +14,7 @@ from app.metrics import Metrics
 
 _log = structlog.stdlib.get_logger("app.access")
 
-QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
+QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """Asked by machines every few seconds: logged at debug."""
 
 CLIENT_GONE = 499

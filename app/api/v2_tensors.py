@@ -20,6 +20,8 @@ DATATYPE_OF: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The protocol's name of a manifest's."""
 MAX_SHOWN: Final = 40
+SMALL: Final = 4096
+"""Up to so many numbers a mask is quicker than to silence NumPy's warnings."""
 BLOCK: Final = 128
 """Rows that run at a time: what lies between a network's layers takes memory for each row."""
 
@@ -132,12 +134,19 @@ def _check_finite(array: np.ndarray, spec: TensorSpec, given: Arrays, *, missing
 
 def _first_bad(array: np.ndarray, *, missing: bool = False) -> list[int] | None:
     """Indices of the first number that is not finite."""
-    # A sum is finite only where each number is; it takes no memory, so most arrays need no second look.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.add.reduce(array, axis=None)):
-            return None
+    if _all_finite(array):
+        return None
     bad = np.isinf(array) if missing else ~np.isfinite(array)
     return [int(i) for i in np.unravel_index(int(bad.argmax()), array.shape)] if bad.any() else None
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    """False also where only the sum overflows."""
+    if array.size <= SMALL:
+        return bool(np.isfinite(array).all())
+    # A sum is finite only where each number is, and takes no memory.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.add.reduce(array, axis=None)))
 
 
 def _at(given: Arrays, name: str, error: AppError, key: str) -> AppError:
