@@ -43,3 +43,11 @@ def postgresql() -> Iterator[Server]:
 def postgresql_url(postgresql: Server) -> str:
     """The address of an empty database of PostgreSQL."""
     return postgresql.url()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database, of either sort."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/state/jobs.sqlite3"
+    return request.getfixturevalue("postgresql_url")

@@ -68,14 +68,6 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database, of either sort."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/state/jobs.sqlite3"
-    return request.getfixturevalue("postgresql_url")
-
-
 @pytest.fixture
 def records(database_url: str, clock: Clock) -> Iterator[Records]:
     opened = Records(database_url, clock=clock, steady=clock)
