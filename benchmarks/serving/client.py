@@ -115,7 +115,6 @@ def load(port: int, request: bytes, *, clients: int, seconds: float, at_least: i
         LoadFailed: an answer was no 200, or none came for `TIMEOUT_S`.
     """
     connections = [_Connection(_connected(port)) for _ in range(clients)]
-    gc.collect()
     gc.disable()
     try:
         return _measured(connections, request, seconds, clients if at_least is None else at_least)

@@ -120,8 +120,8 @@ def has_environment(server: Server) -> bool:
 
 
 def _environment(server: Server, prepared: Prepared, folder: Path) -> dict[str, str]:
-    """Nothing of the project's settings; one thread for each network, as in the service."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("BEAMLINE_", "PYTHON"))}
+    """What this process has, so that settings of the service can be tried; one thread for each network, as there."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     kept |= {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     if not server.is_peer:
         jobs = f"sqlite:///{folder}/jobs.sqlite3"

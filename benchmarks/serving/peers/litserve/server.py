@@ -21,7 +21,5 @@ class Api(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(
-        [Api(name) for name in NAMES], accelerator="cpu", workers_per_device=WORKERS
-    )
+    server = litserve.LitServer([Api(name) for name in NAMES], accelerator="cpu", workers_per_device=WORKERS)
     server.run(host="127.0.0.1", port=PORT, generate_client_file=False, log_level="warning", access_log=False)
