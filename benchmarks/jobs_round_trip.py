@@ -24,6 +24,7 @@ from app.jobs.service import Jobs
 PART_S = 1e-3
 KINDS = {
     "echo": Kind("benchmarks.jobs_round_trip:echo"),
+    "sleep": Kind("benchmarks.jobs_round_trip:sleep", join="benchmarks.jobs_round_trip:joined"),
     "work": Kind("benchmarks.jobs_round_trip:work", join="benchmarks.jobs_round_trip:joined"),
 }
 
@@ -38,6 +39,12 @@ def work(payload: bytes, _report: Callable[[bytes], None], _cancelled: Callable[
     end_s = time.perf_counter() + PART_S
     while time.perf_counter() < end_s:
         pass
+    return payload
+
+
+def sleep(payload: bytes, _report: Callable[[bytes], None], _cancelled: Callable[[], bool]) -> bytes:
+    """Take as many seconds as the payload says."""
+    time.sleep(float(payload))
     return payload
 
 
@@ -98,6 +105,17 @@ async def _batches(jobs: Jobs, pool: ProcessPoolExecutor, *, workers: int, count
     print(f"time of all parts, ours / pool       {ratios[0]:8.2f} ... {median(ratios):.2f} ... {ratios[-1]:.2f}")
 
 
+async def _between(jobs: Jobs, rounds: int) -> None:
+    """Send single jobs, one after another, while parts of 50 ms keep every worker busy."""
+    batch = await jobs.submit("sleep", b"null", priority=BATCH, parts=[b"0.05"] * 10_000)
+    async for record in jobs.watch(batch):
+        if record.parts_done:
+            break
+    times_ms = sorted([await _one(jobs) for _ in range(rounds)])
+    await jobs.cancel(batch)
+    print(f"single job amid parts of 50 ms, p50 / max {times_ms[rounds // 2]:5.0f} / {times_ms[-1]:.0f} ms")
+
+
 def main(workers: int = 2, rounds: int = 500, parts: int = 1000, batches: int = 5) -> None:
     """Measure over a SQLite file in a temporary folder."""
     options = EngineOptions(workers=workers)
@@ -106,6 +124,7 @@ def main(workers: int = 2, rounds: int = 500, parts: int = 1000, batches: int = 
         jobs.start()
         try:
             asyncio.run(_single(jobs, rounds))
+            asyncio.run(_between(jobs, max(rounds // 5, 1)))
             with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
                 asyncio.run(_batches(jobs, pool, workers=workers, count=parts, rounds=batches))
         finally:
