@@ -21,12 +21,13 @@ WARM_UP = 100
 
 @dataclass(frozen=True)
 class Target:
-    """Where a request goes, and what it holds."""
+    """Where a request goes, what it holds, and the status of its answer."""
 
     port: int
     path: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+    status: int = 200
 
     @property
     def request(self) -> bytes:
@@ -91,7 +92,7 @@ async def _client(target: Target, count: int, until: float) -> list[float]:
             started = time.perf_counter()
             writer.write(request)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            assert head.startswith(b"http/1.1 200"), head
+            assert head.startswith(b"http/1.1 %d" % target.status), head
             length = int(head.split(b"\r\ncontent-length: ")[1].split(b"\r\n")[0])
             await reader.readexactly(length)
             latencies.append(time.perf_counter() - started)
