@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
+from typing import Any, cast
 
 import anyio.to_thread
 import structlog
@@ -175,10 +179,38 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     long_work.start()
     try:
         async with _serving(registry):
-            yield
+            with _asked_to_stop(long_work.let_go):
+                yield
     finally:
         await anyio.to_thread.run_sync(long_work.stop)
         _log.info("service stopped")
+
+
+@contextmanager
+def _asked_to_stop(tell: Callable[[], None]) -> Iterator[None]:
+    """Tell when the process gets the signal to stop: the server, which has its own handlers, says so only later.
+
+    It waits for every answer that it owes, and a stream of events, or a request that waits for a job, may owe one for
+    as long as the job takes.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is not threading.main_thread() or not all(map(callable, before.values())):
+        yield
+        return
+
+    loop = asyncio.get_running_loop()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(tell)  # not here: what it locks may be held by the very code that was interrupted
+        cast("Callable[[int, FrameType | None], None]", before[signal.Signals(number)])(number, frame)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @asynccontextmanager

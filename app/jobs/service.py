@@ -132,7 +132,7 @@ class Jobs:
         return await self._ask(lambda records: records.get(job_id))
 
     async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
-        """Give the record as soon as the job has finished, or after ``timeout_s`` as it is then.
+        """Give the record as soon as the job has finished, or after ``timeout_s`` or `let_go` as it is then.
 
         Raises:
             NotFound, Gone, JobsUnavailable: as for `get`; a database that fails in between is waited for.
@@ -143,13 +143,16 @@ class Jobs:
             while not record.finished:
                 try:
                     async with asyncio.timeout(max(0.0, end_s - monotonic())):
-                        record = await listener.newer(record.revision)
+                        newer = await listener.newer(record.revision)
                 except TimeoutError:
+                    newer = None
+                if newer is None:
                     return await self.get(job_id)
+                record = newer
         return record
 
     async def watch(self, job_id: str, after_revision: int | None = None) -> AsyncGenerator[JobRecord, None]:
-        """Give the record as it is and after each change, until the job has finished.
+        """Give the record as it is and after each change, until the job has finished, or until `let_go`.
 
         Changes that follow each other closely are given as one. A database that fails in between is waited for.
 
@@ -165,8 +168,18 @@ class Jobs:
             if record.revision != after_revision:
                 yield record
             while not record.finished:
-                record = await listener.newer(record.revision)
+                newer = await listener.newer(record.revision)
+                if newer is None:
+                    return
+                record = newer
                 yield record
+
+    def let_go(self) -> None:
+        """End all waiting and watching, now and until `stop`: who waits is told how the job stands, and may ask again.
+
+        For a service that is asked to stop: its server first waits for the answers that it still owes.
+        """
+        self._watching.let_go()
 
     async def list(
         self, *, state: State | None = None, kind: str | None = None, limit: int = 100

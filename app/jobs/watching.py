@@ -33,6 +33,7 @@ class Listener:
         self._end_only = end_only
         self._news = asyncio.Event()
         self._newest: JobRecord | None = None
+        self._let_go = False
 
     def tell(self, record: JobRecord) -> None:
         """Tell a record, from one thread at a time."""
@@ -43,9 +44,17 @@ class Listener:
             with suppress(RuntimeError):  # a loop that has closed waits for nothing
                 self._loop.call_soon_threadsafe(self._news.set)
 
-    async def newer(self, than: int) -> JobRecord:
-        """Wait for a record of a higher revision."""
+    def let_go(self) -> None:
+        """Tell that nobody should wait any longer."""
+        self._let_go = True
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    async def newer(self, than: int) -> JobRecord | None:
+        """Wait for a record of a higher revision; None where nobody should wait any longer."""
         while self._newest is None or self._newest.revision <= than:
+            if self._let_go:
+                return None
             self._news.clear()
             await self._news.wait()
         return self._newest
@@ -68,9 +77,11 @@ class Watching:
         self._seen: dict[str, int] = {}
         self._somebody = threading.Event()
         self._stopping = threading.Event()
+        self._letting_go = False
 
     def start(self) -> None:
         self._stopping.clear()
+        self._letting_go = False
         self._thread = threading.Thread(target=self._look, name="jobs-watch", daemon=True)
         self._thread.start()
 
@@ -79,6 +90,13 @@ class Watching:
         self._somebody.set()
         self._thread.join()
 
+    def let_go(self) -> None:
+        """End all waiting, and let nobody wait from now on."""
+        with self._lock:
+            self._letting_go = True
+            for listener in (one for listeners in self._listeners.values() for one in listeners):
+                listener.let_go()
+
     @contextmanager
     def listener(self, job_id: str, *, end_only: bool = False) -> Iterator[Listener]:
         """Listen to a job, from within an event loop; what happened before must be asked for."""
@@ -86,6 +104,8 @@ class Watching:
         with self._lock:
             self._listeners[job_id].add(listener)
             self._somebody.set()
+            if self._letting_go:
+                listener.let_go()
         try:
             yield listener
         finally:

@@ -201,3 +201,21 @@ def test_a_job_that_runs_too_long_is_ended(start: Start) -> None:
     record = outcome(start(workers=1, max_job_s=0.3), "stick")
     assert record.failure is not None
     assert (record.state, record.failure.kind) == ("failed", "job-timed-out")
+
+
+def test_nobody_waits_any_longer_once_all_are_let_go(start: Start) -> None:
+    jobs = start(workers=0)
+
+    async def told() -> tuple[list[str], list[str]]:
+        job_id = await jobs.submit("echo", b"1")
+        waiting = asyncio.create_task(jobs.wait(job_id, TIMEOUT_S))
+        watching = asyncio.create_task(watched(job_id))
+        await asyncio.sleep(0)
+        jobs.let_go()
+        first = [(await waiting).state, *await watching]
+        return first, [(await jobs.wait(job_id, TIMEOUT_S)).state, *await watched(job_id)]
+
+    async def watched(job_id: str) -> list[str]:
+        return [record.state async for record in jobs.watch(job_id)]
+
+    assert run(told()) == (["queued", "queued"], ["queued", "queued"])
