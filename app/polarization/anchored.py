@@ -323,24 +323,24 @@ def curve(shape: Shape, course: decay.Course) -> Curve:
     lifetime; sigma grows with the lifetime's own uncertainty.
     """
     if course.is_between:
-        return _bent(shape, course.u, course.mean)
+        return _bent(shape, course.u, course.rest, course.mean)
     physics, optics = shape.physics, shape.physics.optics
     inside = np.minimum(np.maximum(course.u, 0.0), 1.0)
     beyond = (course.u - inside) * ((physics.final_s - physics.initial_s) / HOUR_S * math.exp(-shape.log_t1_h))
     log_phi = physics.log_phi_initial + inside * (physics.log_phi_final - physics.log_phi_initial) - beyond
     phi = np.exp(np.minimum(log_phi, decay.LARGEST_LOG_OPACITY))
-    bent = _bent(shape, inside, decay.neutron_polarization(phi, optics))
+    bent = _bent(shape, inside, 1 - inside, decay.neutron_polarization(phi, optics))
     lifetime_sigma = decay.polarization_per_log_opacity(phi, optics) * beyond * shape.log_t1_sigma
     return Curve(bent.mean, np.hypot(bent.sigma, lifetime_sigma))
 
 
-def _bent(shape: Shape, u: Float[np.ndarray, "time"], physics: Float[np.ndarray, "time"]) -> Curve:
-    """Mean and sigma between the calibrations, u from 0 to 1."""
-    s0, s1 = shape.query.initial.sigma, shape.query.final.sigma
-    weight = window(u)
-    mean = physics + weight * ((shape.even - shape.odd) + 2 * shape.odd * u)
-    between = (1 - u) * s0 + u * s1
-    return Curve(mean, between * np.exp(weight * shape.log_sigma))
+def _bent(
+    shape: Shape, u: Float[np.ndarray, "time"], rest: Float[np.ndarray, "time"], physics: Float[np.ndarray, "time"]
+) -> Curve:
+    """Mean and sigma between the calibrations, u from 0 to 1 and rest = 1 - u."""
+    v, weight = u - rest, window(u)
+    between = rest * shape.query.initial.sigma + u * shape.query.final.sigma
+    return Curve(physics + weight * (shape.even + shape.odd * v), between * np.exp(weight * shape.log_sigma))
 
 
 def window(u: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,8 +16,7 @@ DEFAULT_POINTS = 101
 """Times between the calibrations where none are asked."""
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """One question and its surroundings.
 
     Attributes:

@@ -148,7 +148,7 @@ class DecayFit(NamedTuple):
         mean, gain = neutron_polarization(phi, self.optics), polarization_per_log_opacity(phi, self.optics)
         u = _share(since_s, self.final_s - self.initial_s)
         is_between = bool(u.size) and smallest(u) >= 0 and largest(u) <= 1
-        return Course(time_s, u, mean, gain, is_between)
+        return Course(time_s, u, 1 - u, mean, gain, is_between)
 
     def polarization(self, time_s: Array) -> Array:
         """Neutron polarization at these times, also outside the anchors."""
@@ -161,6 +161,7 @@ class Course(NamedTuple):
     Attributes:
         time_s: the times [s, on the anchors' clock].
         u: 0 at the initial anchor, 1 at the final one (0 everywhere where they coincide).
+        rest: 1 - u.
         mean: neutron polarization.
         gain: dP/d ln(phi).
         is_between: whether all times are between the anchors.
@@ -168,6 +169,7 @@ class Course(NamedTuple):
 
     time_s: Array
     u: Array
+    rest: Array
     mean: Array
     gain: Array
     is_between: bool
@@ -228,7 +230,7 @@ def anchor_sigma(fit: DecayFit, course: Course, sigma_initial: Numbers, sigma_fi
     """
     initial = sigma_initial / polarization_per_log_opacity(exp(fit.log_phi_initial), fit.optics)
     final = sigma_final / polarization_per_log_opacity(exp(fit.log_phi_final), fit.optics)
-    return course.gain * hypot((1 - course.u) * initial, course.u * final)
+    return course.gain * hypot(course.rest * initial, course.u * final)
 
 
 def t1_sigma_s(fit: DecayFit, sigma_initial: Array | float, sigma_final: Array | float) -> Array:

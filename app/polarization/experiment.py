@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -45,8 +45,7 @@ class Calibration:
     sigma: float
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(NamedTuple):
     """What a prediction is asked from: the cells, the calibrations, and the times to predict at.
 
     Attributes:

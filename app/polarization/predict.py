@@ -58,8 +58,7 @@ _CROSSING_POINTS: Final = 129
 """Points of each of the two grids by which a crossing is found; the second lies in one step of the first."""
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(NamedTuple):
     """One question.
 
     Attributes:

@@ -49,7 +49,7 @@ def test_the_order_is_that_of_the_names() -> None:
 
 
 def test_an_unknown_cell_has_no_one_hot_column_and_is_named() -> None:
-    query = dataclasses.replace(_query(), polarizer=dataclasses.replace(POLARIZER, cell_id="ge99999"))
+    query = _query()._replace(polarizer=dataclasses.replace(POLARIZER, cell_id="ge99999"))
     names = feature_names("crystalline", CELLS)
     features = static_features(query, names)
     assert features.values[list(one_hot_columns(names))].tolist() == [0, 0, 0]

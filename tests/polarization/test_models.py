@@ -60,7 +60,7 @@ def test_what_nothing_is_known_of_leaves_the_physics_alone(material: Material) -
 def test_a_batch_of_estimates_equals_its_members() -> None:
     parameters = PARAMETERS["crystalline"]
     base = query("crystalline")
-    asked = [replace(base, final=replace(base.final, polarization=p)) for p in (0.81, 0.79, 0.77)]
+    asked = [base._replace(final=replace(base.final, polarization=p)) for p in (0.81, 0.79, 0.77)]
     together = linear_estimate(anchored.anchors_from_queries(asked, parameters), parameters)
     for row, one in enumerate(asked):
         alone = linear_estimate(anchored.anchors_from_queries([one], parameters), parameters)
@@ -75,8 +75,7 @@ def test_the_usual_lifetime_needs_no_correction() -> None:
     first = laboratory_calibration(POLARIZER, 0.0, parameters)
     later = anchored.foretold(first, prior, parameters.optics, np.array([86_400.0])).mean[0]
     base = query("crystalline")
-    exact = replace(
-        base,
+    exact = base._replace(
         lab_time_s=0.0,
         initial=replace(base.initial, polarization=first.polarization),
         final=replace(base.final, polarization=float(later)),

@@ -22,7 +22,7 @@ def ask(material: Material = "crystalline", **changes: Any) -> Ask:
     polarizer, analyser = CELLS[material]
     initial, final = PAIRS[material]
     question = Ask(material, polarizer, analyser, -1_800.0, initial, final, np.linspace(0.0, final.time_s, 13))
-    return replace(question, **changes)
+    return question._replace(**changes)
 
 
 def answer(question: Ask, *models: Any) -> Answered:
