@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 DIAMOND = (3, 8, 11, 16, 19, 24, 27, 32, 35, 40)
 AT_ONCE = {"Prefer": "respond-async"}
 EXPERIMENT = {

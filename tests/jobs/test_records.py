@@ -166,3 +166,24 @@ def test_a_damaged_database_is_unavailable(tmp_path: Path) -> None:
 def test_a_database_without_a_file_is_refused() -> None:
     with pytest.raises(ValueError, match="file"):
         Records("sqlite://")
+
+
+def test_a_clock_that_is_set_takes_no_run_from_an_owner_that_lives(database_url: str) -> None:
+    clock, steady = Clock(), Clock()
+    records = Records(database_url, clock=clock, steady=steady)
+    living, dead = add(records), add(records)
+    claim(records, "living"), claim(records, "dead")
+
+    def passes(seconds: int) -> int:
+        found = 0
+        for _ in range(seconds):
+            clock.now_s, steady.now_s = clock.now_s + 1, steady.now_s + 1
+            records.renew("living", [living], lease_s=LEASE_S)
+            found += recover(records)
+        return found
+
+    clock.now_s += 3600.0
+    assert recover(records) == 0
+    assert passes(20) == 1
+    assert [records.get(job_id).state for job_id in (living, dead)] == ["running", "queued"]
+    records.close()
