@@ -61,7 +61,7 @@ IS_JOB: Final = c.parent == ""
 NEXT_REVISION: Final[dict[str, Any]] = {"revision": c.revision + 1}
 LET_GO: Final[dict[str, Any]] = {"owner": None, "worker": None, "lease_until_s": None}
 
-_waits = c.state.in_(("queued", SPLIT))
+_waits = sa.or_(c.state == "queued", c.state == SPLIT)
 WAITS_UNSTARTED: Final = sa.and_(_waits, c.started_s.is_(None))
 """Nothing of the job has run yet; a job that waits for its parts or its join has been started."""
 shown_state = sa.case(
