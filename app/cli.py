@@ -89,7 +89,7 @@ def serve(
         "workers": count,
         # asyncio, not uvloop: uvloop starves new connections under load.
         "loop": "asyncio",
-        "http": "httptools",
+        "http": "app.http_protocol:HttpProtocol",
         "root_path": settings.root_path,
         "log_config": None,
         "access_log": False,

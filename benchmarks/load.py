@@ -17,6 +17,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROUNDS = 3
 WARM_UP = 100
+SERVICE = "app.main:service"
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,11 @@ class Load:
 
 @contextmanager
 def server(factory: str) -> Iterator[int]:
-    """Run a uvicorn worker as `python -m app serve` does; give its port."""
+    """Run one worker: `python -m app serve` for `SERVICE`, uvicorn as it comes for any other; give its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--factory", "--port", str(port), "--loop", "asyncio", "--http", "httptools", "--no-access-log"]
-    command = [sys.executable, "-m", "uvicorn", factory, *options, "--log-level", "warning"]
+    command = [sys.executable, "-m", *_arguments(factory), "--port", str(port)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
@@ -68,6 +68,13 @@ def server(factory: str) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
+
+
+def _arguments(factory: str) -> list[str]:
+    if factory == SERVICE:
+        return ["app", "serve", "--workers", "1"]
+    options = ["--loop", "asyncio", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    return ["uvicorn", factory, "--factory", *options]
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
