@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,6 +20,8 @@ from app.errors import JobsUnavailable
 
 BUSY_TIMEOUT_S: Final = 5.0
 """How long a statement waits for what another process has locked."""
+REPEAT_S: Final = 30.0
+"""How often the log says that the database still fails."""
 CREATION_LOCK: Final = 0x6265616D6A6F6273
 """An advisory lock of PostgreSQL, known by its number: nobody else's."""
 POSTGRESQL: Final[Mapping[str, object]] = MappingProxyType(
@@ -48,7 +52,8 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        with told():
+        self._told = _Told()
+        with self._told():
             self._engine = _open(sa.make_url(url))
         self._sqlite = self._engine.dialect.name == "sqlite"
 
@@ -56,12 +61,12 @@ class Database:
         self._engine.dispose()
 
     def rows(self, statement: Any, values: Mapping[str, Any] | None = None) -> Sequence[Any]:
-        with told(), self._engine.connect() as connection:
+        with self._told(), self._engine.connect() as connection:
             return connection.execute(statement, values).all()
 
     def change(self, statement: Any, values: Mapping[str, Any] | None = None) -> int:
         """Execute a statement and give the number of rows that it changed."""
-        with told(), self._engine.connect() as connection:
+        with self._told(), self._engine.connect() as connection:
             return connection.execute(statement, values).rowcount
 
     def create(self, table: sa.Table) -> None:
@@ -84,7 +89,7 @@ class Database:
 
         The isolation is READ COMMITTED: lock a job before its parts, everywhere, so that no two wait for each other.
         """
-        with told(), self._engine.connect() as connection:
+        with self._told(), self._engine.connect() as connection:
             if not self._sqlite:
                 connection.execution_options(isolation_level="READ COMMITTED")
             with connection.begin():
@@ -93,14 +98,36 @@ class Database:
                 yield connection
 
 
-@contextmanager
-def told() -> Iterator[None]:
-    """Turn the database's errors into ours; what they say goes to the log only."""
-    try:
-        yield
-    except (SQLAlchemyError, OSError, ImportError) as error:
-        _log.warning("the jobs database failed", error=str(error).splitlines()[0])
-        raise JobsUnavailable("The database of jobs does not answer; try again later.") from error
+class _Told:
+    """Turns the database's errors into ours. What they say goes to the log only, and there not each time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failing = False
+        self._again_s = 0.0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, OSError, ImportError) as error:
+            self._failed(error)
+            raise JobsUnavailable("The database of jobs does not answer; try again later.") from error
+        if self._failing:
+            self._answered()
+
+    def _failed(self, error: Exception) -> None:
+        with self._lock:
+            due, self._failing = monotonic() >= self._again_s, True
+            self._again_s = monotonic() + REPEAT_S if due else self._again_s
+        if due:
+            _log.warning("the jobs database failed", error=str(error).splitlines()[0])
+
+    def _answered(self) -> None:
+        with self._lock:
+            failing, self._failing, self._again_s = self._failing, False, 0.0
+        if failing:
+            _log.info("the jobs database answers again")
 
 
 def _open(url: sa.URL) -> sa.Engine:
