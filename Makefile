@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-serving bench-indexing lint format lock hooks setup-service setup clean
+.PHONY: help serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-indexing lint format lock hooks setup-service setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,12 @@ bench-predict: setup-service ## Requests per second of the polarization endpoint
 
 bench-arrays: setup-service ## Latency of the waveform and aggregates endpoints beside a bare echo of the same body
 	@$(BIN)/python -m benchmarks.serving_arrays $(ARGS)
+
+bench-growth: setup-service ## Start, memory, and how cost grows with items, workers and requests; ARGS="start items"
+	@$(BIN)/python -m benchmarks.serving_growth $(ARGS)
+
+bench-batching: setup-service ## What answering together what waits gains, and what threads do
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.micro_batching $(ARGS)
 
 bench-serving: setup ## The service beside other model servers, each installed from PyPI; ARGS="--quick --peers mlserver"
 	@$(BIN)/python -m benchmarks.serving $(ARGS)

@@ -1,6 +1,6 @@
 """What is gained where requests that wait are answered together, or in threads, in place of one after another.
 
-    python -m benchmarks.micro_batching [--seconds 4] [--clients 1 16 64] [--keras]
+    OMP_NUM_THREADS=1 python -m benchmarks.micro_batching [--seconds 4] [--clients 1 16 64] [--keras]
 
 First, in this process, what one item costs alone and in batches: of each shipped network by itself, and of all that is
 done for a request. Batching can pay where t(32)/32 is well below t(1) and t(1) is not small beside what HTTP costs.
@@ -12,11 +12,14 @@ networks in the Keras runtime, which answers where no compiled form is at hand; 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import json
 import os
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -33,15 +36,20 @@ from app.aggregates.predict import predict as predict_aggregates
 from app.api import waveform
 from app.api.draining import Draining
 from app.api.fast_path import FastRequest, FastRoute
+from app.api.polarization_cases import cases_from_experiments
+from app.api.polarization_models import Choice, solved
+from app.api.polarization_schema import PredictRequest
 from app.main import service
 from app.model_registry.registry import LoadedModel, Registry
 from app.model_registry.runtime import KerasModel
 from app.model_registry.store import ModelStore
+from app.polarization.case import Case
 from app.settings import Settings
 from app.waveform.models import waveform_model
 from app.waveform.predict import Ask, predict
-from benchmarks.load import Load, Target, compared, server
+from benchmarks.load import ROUNDS, Load, Target, load, server
 from benchmarks.serving_arrays import CASES, pattern, waveforms
+from benchmarks.serving_growth import children, processor_s
 from benchmarks.serving_polarization import PAYLOAD
 
 BATCHES = (1, 4, 16, 32, 64)
@@ -101,14 +109,14 @@ def _in_thread(route: FastRoute, limiter: anyio.CapacityLimiter) -> Callable[[Fa
 
 
 def seconds(work: Callable[[], object], budget_s: float = 0.5) -> float:
-    """Median duration of a call within a budget of time."""
+    """Median time that a processor works for a call, called again and again within a budget of time."""
     for _ in range(3):
         work()
     taken, until = [], time.perf_counter() + budget_s
     while time.perf_counter() < until or len(taken) < 5:
-        started = time.perf_counter()
+        started = time.process_time()
         work()
-        taken.append(time.perf_counter() - started)
+        taken.append(time.process_time() - started)
     return statistics.median(taken)
 
 
@@ -125,6 +133,7 @@ def alone_and_together(registry: Registry, with_keras: bool) -> None:
             _line(f"{stored.name}, Keras", lambda n, loaded=loaded, run=network: partial(run, _inputs(loaded, n)))
     model = waveform_model(registry.resolve("waveform-s2"))
     _line("waveform-s2, whole request", lambda n: partial(predict, Ask(waveforms(n)), model))
+    _line("polarization, whole request", lambda n: partial(solved, _cases(n), registry, Choice(None)))
     counter = aggregate_model(registry.resolve("aggregates-count"))
     images = np.repeat(pattern()[None], max(BATCHES), axis=0)
     _line(
@@ -142,6 +151,11 @@ def _inputs(loaded: LoadedModel, n: int) -> dict[str, np.ndarray]:
     return {s.name: np.ones((n, *(size or 1 for size in s.shape[1:])), s.dtype) for s in loaded.manifest.inputs}
 
 
+def _cases(n: int) -> list[Case]:
+    asked = PredictRequest.model_validate_json(json.dumps({"experiments": PAYLOAD["experiments"] * n}))
+    return cases_from_experiments(asked.experiments, asked.correction, 10**6)
+
+
 def _keras(registry: Registry, loaded: LoadedModel) -> KerasModel:
     stored = registry.store.read(loaded.name, loaded.version)
     assert loaded.manifest.network is not None
@@ -151,41 +165,70 @@ def _keras(registry: Registry, loaded: LoadedModel) -> KerasModel:
 # --- over HTTP --------------------------------------------------------------------------------------------------------
 
 
-def targets(ports: Mapping[str, int], name: str) -> dict[str, Target]:
-    """The same request to each server."""
+def target(name: str) -> Target:
+    """A request of this name, to nowhere yet."""
     if name == "polarization, JSON":
-        import orjson
-
-        return {server: Target(port, "/polarization/predict", orjson.dumps(PAYLOAD)) for server, port in ports.items()}
+        return Target(0, "/polarization/predict", json.dumps(PAYLOAD).encode())
     case = CASES[name]
-    body = case.body()
-    return {server: Target(port, case.path, body, case.headers) for server, port in ports.items()}
+    return Target(0, case.path, case.body(), case.headers)
 
 
-HEADER = f"{'clients':>7} {'server':>9} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8} {'x in turn':>10}"
+COLUMNS = ("server", "requests/s", "p50 ms", "p99 ms", "per core s", "x in turn")
+HEADER = f"{'clients':>7}" + "".join(f"{column:>12}" for column in COLUMNS)
 REQUESTS = ("polarization, JSON", "1 waveform, open inference", "1 waveform, JSON", "1 pattern, npy")
+SERVERS = ("together", "in_turn", "threads")
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of requests, and how many of them a second of a core answers."""
+
+    load: Load
+    per_core_second: float
+
+
+@contextmanager
+def started(name: str) -> Iterator[tuple[int, int]]:
+    """Start one of the servers; give its port and its process."""
+    before = children("self")
+    with server(f"benchmarks.micro_batching:{name}") as port:
+        (process,) = children("self") - before
+        yield port, process
 
 
 def over_http(options: argparse.Namespace) -> None:
-    """Print requests per second and latencies of the three servers."""
-    names = ("together", "in_turn", "threads")
-    with (
-        server("benchmarks.micro_batching:together") as first,
-        server("benchmarks.micro_batching:in_turn") as second,
-        server("benchmarks.micro_batching:threads") as third,
-    ):
-        ports = dict(zip(names, (first, second, third), strict=True))
+    """Print requests per second, of the clock and of a core, and latencies of the three servers."""
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(started(name)) for name in SERVERS}
         for name in REQUESTS:
             print(f"\n{name}\n{HEADER}")
             for clients in options.clients:
-                found = compared(targets(ports, name), clients=clients, requests=20_000, seconds=options.seconds)
-                for server_name, load in found.items():
-                    print(_measured(clients, server_name, load, found["in_turn"]), flush=True)
+                rounds: dict[str, list[Round]] = {one: [] for one in servers}
+                for _ in range(ROUNDS):
+                    for one, (port, process) in servers.items():
+                        asked = replace(target(name), port=port)
+                        rounds[one].append(_round(asked, process, clients, options.seconds))
+                medians = {one: _median(found) for one, found in rounds.items()}
+                for one, found in medians.items():
+                    print(_measured(clients, one, found, medians["in_turn"]), flush=True)
 
 
-def _measured(clients: int, name: str, load: Load, base: Load) -> str:
-    latencies = f"{load.percentile_ms(50):>8.3f} {load.percentile_ms(99):>8.3f}"
-    return f"{clients:>7} {name:>9} {load.per_second:>11.0f} {latencies} {load.per_second / base.per_second:>10.2f}"
+def _round(asked: Target, process: int, clients: int, seconds: float) -> Round:
+    before = processor_s(process)
+    found = asyncio.run(load(asked, clients=clients, requests=10**6, seconds=seconds))
+    return Round(found, len(found.latencies_s) / (processor_s(process) - before))
+
+
+def _median(rounds: list[Round]) -> Round:
+    by_core = sorted(rounds, key=lambda one: one.per_core_second)[len(rounds) // 2]
+    by_latency = sorted(rounds, key=lambda one: one.load.percentile_ms(50))[len(rounds) // 2]
+    return Round(by_latency.load, by_core.per_core_second)
+
+
+def _measured(clients: int, name: str, found: Round, base: Round) -> str:
+    rate, p50, p99 = found.load.per_second, found.load.percentile_ms(50), found.load.percentile_ms(99)
+    ratio = found.per_core_second / base.per_core_second
+    return f"{clients:>7}{name:>12}{rate:>12.0f}{p50:>12.3f}{p99:>12.3f}{found.per_core_second:>12.0f}{ratio:>12.2f}"
 
 
 def main() -> None:

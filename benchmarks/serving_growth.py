@@ -98,11 +98,6 @@ class Service:
     ready_s: float
     processor_s: float
 
-    def children(self) -> list[int]:
-        """Processes that it has started."""
-        threads = Path(f"/proc/{self.process}/task").iterdir()
-        return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
-
 
 @contextmanager
 def serving(workers: int = 1, job_workers: int = 0) -> Iterator[Service]:
@@ -157,6 +152,12 @@ def memory_mib(process: int, kind: str = "VmRSS") -> float:
     return int(re.findall(rf"{kind}:\s+(\d+) kB", status)[0]) / 1024.0
 
 
+def children(process: int | str) -> set[int]:
+    """Processes that a process has started."""
+    threads = Path(f"/proc/{process}/task").iterdir()
+    return {int(child) for thread in threads for child in (thread / "children").read_text().split()}
+
+
 def processor_s(process: int) -> float:
     """Seconds that a processor has worked for a process."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -183,10 +184,10 @@ def start(_options: argparse.Namespace) -> None:
     print(f"of which a processor worked {statistics.median(worked):.2f} s")
     print(f"resident with all models: {resident:.0f} MiB; TensorFlow is {'' if loaded else 'not '}loaded")
     with serving(job_workers=2) as service:
-        each = ", ".join(f"{memory_mib(child):.0f}" for child in service.children())
+        each = ", ".join(f"{memory_mib(child):.0f}" for child in children(service.process))
         print(f"with 2 processes for long work: ready after {service.ready_s:.2f} s; they have {each} MiB at once, and")
         time.sleep(10.0)  # they import the solver in the background
-        each = ", ".join(f"{memory_mib(child):.0f}" for child in service.children())
+        each = ", ".join(f"{memory_mib(child):.0f}" for child in children(service.process))
         print(f"{each} MiB when the solver is loaded; the server itself {memory_mib(service.process):.0f} MiB")
 
 

@@ -45,10 +45,13 @@ class Draining(Generic[Question, Answer]):
         self._work = work
         self._most = most
         self._waiting: list[_Waiting[Question, Answer]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, question: Question) -> Answer:
         """The answer, or what the work raises for this question."""
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # what waited in a loop that has ended waits no more
+            self._loop, self._waiting = loop, []
         answer: asyncio.Future[Answer] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._drain)

@@ -82,8 +82,13 @@ def test_the_most_bounds_every_part() -> None:
     assert [number for call in work.calls for number in call] == list(range(20, 30))
 
 
-@pytest.mark.parametrize("again", range(3))
-def test_it_serves_another_event_loop(again: int) -> None:
+def test_it_serves_another_event_loop_after_one_that_ended_with_a_question() -> None:
     draining = Draining(parity, Squares(), most=4)
-    for _ in range(again + 1):
-        assert asyncio.run(draining(5)) == 25
+    ended = asyncio.new_event_loop()
+    left = ended.create_task(draining(3))
+    ended.run_until_complete(asyncio.sleep(0))  # it waits, and nobody will call back
+    left.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        ended.run_until_complete(left)
+    ended.close()
+    assert asyncio.run(draining(5)) == 25
