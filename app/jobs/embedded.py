@@ -32,6 +32,8 @@ LEASE_S: Final = 20.0
 RENEW_EVERY_S: Final = 5.0
 GRACE_S: Final = 0.5
 """From the flag that a cancelled job sees to the end of its process."""
+ROOM_GRACE_S: Final = 3.0
+"""The same where a part makes room: who waits would also wait for the process that takes the place of a killed one."""
 LONG_PART_S: Final = 1.0
 """A part that has run for longer may have to make room for somebody who waits."""
 PROGRESS_EVERY_S: Final = 0.2
@@ -258,7 +260,7 @@ class EmbeddedEngine:
             self._room_due_s = latest.taken_s + LONG_PART_S
         elif self._records.waits(INTERACTIVE):
             latest.makes_room = True
-            self._end_softly(latest)
+            self._end_softly(latest, ROOM_GRACE_S)
         else:
             self._may_wait = False
 
@@ -272,12 +274,12 @@ class EmbeddedEngine:
     def _cancel(self, slot: _Slot) -> None:
         if not slot.cancelled:
             slot.cancelled = True
-            self._end_softly(slot)
+            self._end_softly(slot, GRACE_S)
 
-    def _end_softly(self, slot: _Slot) -> None:
+    def _end_softly(self, slot: _Slot, grace_s: float) -> None:
         """Ask a run for its end; a little later its process is killed."""
         if slot.process is not None:
-            slot.job_ends_s = monotonic() + GRACE_S
+            slot.job_ends_s = monotonic() + grace_s
             slot.process.send(Cancel())
 
     def _end_overdue(self) -> None:
