@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-indexing lint format lock hooks setup-service setup clean
+.PHONY: help serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing lint format lock hooks setup-service setup-cluster setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ bench-batching: setup-service ## What answering together what waits gains, and w
 bench-serving: setup ## The service beside other model servers, each installed from PyPI; ARGS="--quick --peers mlserver"
 	@$(BIN)/python -m benchmarks.serving $(ARGS)
 
+bench-dask: setup ## A batch of powder patterns on one and two Dask workers, and on embedded ones
+	@$(BIN)/python -m benchmarks.dask_batch $(ARGS)
+
 BENCH_CASES ?= ../shared/data/indexing/simulated.json ../shared/data/indexing/measured.json
 bench-indexing: setup ## How often and how fast known cells are found; ARGS="--peer fox --budgets 0.1,1,10"
 	@$(BIN)/python -m benchmarks.indexing --cases $(BENCH_CASES) $(ARGS)
@@ -68,6 +71,9 @@ hooks: setup ## Run the checks before every commit
 # --inexact: leaves alone what `make test` has installed.
 setup-service: $(UV)
 	@$(SYNC) --inexact --no-default-groups --group service
+
+setup-cluster: $(UV) ## Set up what serving needs, and Dask, to run jobs on a cluster
+	@$(SYNC) --inexact --no-default-groups --group service --group cluster
 
 setup: $(UV)
 	@$(SYNC)

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from dask import config
@@ -113,8 +113,7 @@ class Cluster:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with suppress(Exception):
-            await self._client.close(timeout=CONNECT_TIMEOUT_S)
+        await _close(self._client)
 
     async def _look(self) -> None:
         threads, running, keys = await self._asked()
@@ -195,18 +194,27 @@ async def connect(address: str, preparation: Preparation, **calls: Callable[...,
     """
     config.set({"distributed.admin.large-graph-warning-threshold": LARGE_TASK})
     _take_over_logs()
+    client, usable = None, False
     try:
-        client: Any = Client(
+        client = cast(Any, Client)(
             address, asynchronous=True, set_as_default=False, timeout=CONNECT_TIMEOUT_S, name="beamline"
         )
         await client
+        scheduler_id = await _checked(client)
+        usable = True
+    except ClusterAway:
+        raise
     except Exception as error:
         raise ClusterAway(f"no connection: {type(error).__name__}: {error}") from error
-    try:
-        return Cluster(client, await _checked(client), preparation, **calls)
-    except ClusterAway:
+    finally:
+        if client is not None and not usable:
+            await _close(client)
+    return Cluster(client, scheduler_id, preparation, **calls)
+
+
+async def _close(client: Any) -> None:
+    with suppress(Exception):  # there may be nobody to take leave from
         await client.close(timeout=CONNECT_TIMEOUT_S)
-        raise
 
 
 async def _checked(client: Any) -> str:

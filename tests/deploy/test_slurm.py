@@ -16,8 +16,7 @@ import pytest
 from app.jobs.dask_engine import DaskEngine
 from app.jobs.engine import EngineOptions
 from app.jobs.service import Jobs
-from tests.jobs.conftest import outcome, until
-from tests.jobs.dask_processes import free_port
+from tests.jobs.dask_processes import free_port, outcome, until
 from tests.jobs.sample_kinds import KINDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.jobs.job import JobRecord
+from app.jobs.service import Jobs
+
 REPOSITORY = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 120.0
 DASK = str(Path(sys.executable).with_name("dask"))
 
 
@@ -63,3 +70,31 @@ class DaskProcesses:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something; interpreters have to start and to import their code for it, maybe on a busy machine."""
+    end = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+async def progress(jobs: Jobs, job_id: str) -> bytes:
+    """Wait until a job has reported something."""
+    async with asyncio.timeout(TIMEOUT_S):
+        async for record in jobs.watch(job_id):
+            if record.progress is not None:
+                return record.progress
+    raise AssertionError("the job reported nothing")
+
+
+def outcome(jobs: Jobs, kind: str, payload: bytes = b"null") -> JobRecord:
+    """Submit a job and wait for its end."""
+
+    async def to_its_end() -> JobRecord:
+        return await jobs.wait(await jobs.submit(kind, payload), TIMEOUT_S)
+
+    record = asyncio.run(to_its_end())
+    assert record.finished
+    return record

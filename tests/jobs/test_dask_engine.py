@@ -17,12 +17,9 @@ from app.jobs.engine import EngineOptions
 from app.jobs.job import BATCH, JobRecord
 from app.jobs.kinds import Kind
 from app.jobs.service import Jobs
-from tests.jobs.conftest import outcome, progress, run, until
-from tests.jobs.dask_processes import REPOSITORY, DaskProcesses
+from tests.jobs.conftest import run
+from tests.jobs.dask_processes import REPOSITORY, TIMEOUT_S, DaskProcesses, outcome, progress, until
 from tests.jobs.sample_kinds import KINDS
-
-TIMEOUT_S = 60.0
-"""Workers import their code anew in many of these tests."""
 
 Connect = Callable[..., Jobs]
 
@@ -32,7 +29,7 @@ from app.jobs.dask_engine import DaskEngine
 from app.jobs.engine import EngineOptions
 from app.jobs.service import Jobs
 from app.logs import configure_logs
-from tests.jobs.conftest import progress
+from tests.jobs.dask_processes import progress
 from tests.jobs.sample_kinds import KINDS
 
 async def main(url, scheduler, payload):
