@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = _parser().parse_args(arguments)
     plan = QUICK if asked.quick else Plan(tuple(asked.clients), asked.rounds, asked.seconds)
     began = time.monotonic()
+    # Told to end, it ends its servers first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     configure_logs(level="warning", form="auto")
     prepared = prepare()
     rows = _chosen(make_rows(prepared), asked.rows)

@@ -81,13 +81,23 @@ def start(command: Sequence[str], environment: Mapping[str, str], port: int, log
             start_new_session=True,
         )
     running = Running(port, process, log)
-    deadline = time.monotonic() + START_S
-    while not _listens(port):
-        if process.poll() is not None or time.monotonic() > deadline:
-            running.stop()
-            raise NotStarted(f"exit status {process.returncode}: {running.last_words()}")
-        time.sleep(0.1)
+    try:
+        _wait(running)
+    except BaseException:  # the run may be stopped just now
+        running.stop()
+        raise
     return running
+
+
+def _wait(running: Running) -> None:
+    deadline = time.monotonic() + START_S
+    while not _listens(running.port):
+        ended = running.process.poll()
+        if ended is not None:
+            raise NotStarted(f"exit status {ended}: {running.last_words()}")
+        if time.monotonic() > deadline:
+            raise NotStarted(f"does not listen after {START_S:g} s: {running.last_words()}")
+        time.sleep(0.1)
 
 
 def free_ports(count: int) -> list[int]:

@@ -70,7 +70,7 @@ def _figures(findings: Findings, row: str, server: str, counts: Sequence[int]) -
             found += f" | {'-':>26}"
             continue
         p50, p99, rate = (_median(rounds, of) for of in ("p50_ms", "p99_ms", "per_second"))
-        found += f" | {p50:>8.3f}{p99:>9.2f}{rate:>9.0f}"
+        found += f" | {p50:>8.3f}{p99:>9.2f}{rate:>9.0f}" if p50 < 1000 else f" | {p50:>8.0f}{p99:>9.0f}{rate:>9.1f}"
     last = findings.cells.get((row, server, counts[-1]))
     return found + (f" | {_median(last, 'processor_us'):>6.0f}" if last else "")
 

@@ -17,6 +17,8 @@ from benchmarks.serving.servers import Server
 
 READY_S = 30.0
 WARM_UP_S = 0.15
+TOO_SLOW = 4.0
+"""A measurement that takes so many times as long as was planned is not repeated."""
 QUIET = 0.05
 """Share of one core that all the servers together may take while nothing asks them."""
 
@@ -64,6 +66,7 @@ class Findings:
         failed: row, server -> why it is not measured.
         body_bytes: row -> length of the body that the echo got.
         memory_mib: server -> memory after the last round.
+        once: cells whose server is too slow to be asked again.
     """
 
     cells: dict[Cell, list[Measured]] = field(default_factory=lambda: defaultdict(list))
@@ -71,6 +74,7 @@ class Findings:
     failed: dict[tuple[str, str], str] = field(default_factory=dict)
     body_bytes: dict[str, int] = field(default_factory=dict)
     memory_mib: dict[str, float] = field(default_factory=dict)
+    once: set[Cell] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,16 @@ def measure(contest: Contest, plan: Plan) -> Findings:
 
 def _measure_cell(contest: Contest, findings: Findings, cell: Cell, request: Request, seconds: float) -> None:
     row, name, clients = cell
-    if (row, name) in findings.failed:
+    if (row, name) in findings.failed or cell in findings.once:
         return
-    process = contest.running[name][1]
+    process, started = contest.running[name][1], time.monotonic()
     try:
         load(process.port, request.content, clients=min(clients, 4), seconds=min(WARM_UP_S, seconds), at_least=1)
         before = process.processor_s()
         seen = load(process.port, request.content, clients=clients, seconds=seconds)
         findings.cells[cell].append(_measured(seen, process.processor_s() - before))
+        if time.monotonic() - started > TOO_SLOW * (seconds + WARM_UP_S):
+            findings.once.add(cell)
     except LoadFailed as error:
         findings.failed[row, name] = f"{clients} clients: {error}"
         contest.say(f"  {name}: {error}")

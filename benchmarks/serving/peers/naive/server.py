@@ -42,4 +42,6 @@ async def ask_cnn1d(body: Cnn1dIn) -> dict:
     return {"answer": cnn1d.predict(np.array(body.samples), verbose=0).tolist()}
 
 
-uvicorn.run(app, port=int(os.environ["BENCHMARK_PORT"]), log_level="warning", access_log=False)
+# Connections are kept for longer than by default: at 64 clients some wait for more than those 5 s.
+options = {"log_level": "warning", "access_log": False, "timeout_keep_alive": 120}
+uvicorn.run(app, port=int(os.environ["BENCHMARK_PORT"]), **options)
