@@ -82,9 +82,7 @@ def create_router(limits: Limits) -> APIRouter:
         Made for series: send `Prefer: respond-async` and look at the job, whose `progress` counts the patterns
         (`done`, `total`; on a GPU, groups of 64 of them). A single pattern is never behind a batch.
         """
-        size = batch_job.patterns_in_part(asked.device)
-        questions = _questions(asked, limits, size)
-        work = _work("indexing.batch", b"{}", batch_job.parts(questions, size), asked.max_seconds * len(questions))
+        work = await anyio.to_thread.run_sync(partial(_batch_work, asked, limits), limiter=threads)
         return await _answered(request, jobs, work, idempotency_key)
 
     @router.post(
@@ -108,8 +106,8 @@ def create_router(limits: Limits) -> APIRouter:
         are the same for all. Send `Prefer: respond-async` and look at the job, whose `progress` counts the files.
         """
         sent = (await form_files(request, query.filename, field=FIELD, most=limits.patterns))[FIELD]
-        working = partial(_files_work, sent, query, limits)
-        return await _answered(request, jobs, await anyio.to_thread.run_sync(working, limiter=threads), idempotency_key)
+        work = await anyio.to_thread.run_sync(partial(_files_work, sent, query, limits), limiter=threads)
+        return await _answered(request, jobs, work, idempotency_key)
 
     return router
 
@@ -121,6 +119,12 @@ def _work(kind: str, payload: bytes, parts: list[bytes], seconds: float) -> Work
 async def _answered(request: Request, jobs: JobsOf, work: Work, key: str | None) -> Response:
     result = await finished(request, jobs, work, key)
     return result if isinstance(result, Response) else Response(result, media_type=JSON)
+
+
+def _batch_work(asked: BatchRequest, limits: Limits) -> Work:
+    size = batch_job.patterns_in_part(asked.device)
+    questions = _questions(asked, limits, size)
+    return _work("indexing.batch", b"{}", batch_job.parts(questions, size), asked.max_seconds * len(questions))
 
 
 def _questions(asked: BatchRequest, limits: Limits, size: int) -> list[Question | dict[str, Any]]:
