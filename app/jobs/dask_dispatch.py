@@ -368,7 +368,8 @@ class Dispatch:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopped.wait(), DATABASE_RETRY_S)
         finally:
-            del self._runs[run.claim.id]
+            if self._runs[run.claim.id] is run:  # else it was queued again, and is claimed anew already
+                del self._runs[run.claim.id]
             self.wake()
 
     async def _written(self, run: Run, ending: Ending) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from app.jobs.job import BATCH, JobRecord
 from app.jobs.kinds import Kind
 from app.jobs.service import Jobs
 from tests.jobs.conftest import run
-from tests.jobs.dask_processes import REPOSITORY, TIMEOUT_S, DaskProcesses, outcome, progress, until
+from tests.jobs.dask_processes import REPOSITORY, TIMEOUT_S, DaskProcesses, free_port, outcome, progress, until
 from tests.jobs.sample_kinds import KINDS
 
 Connect = Callable[..., Jobs]
@@ -299,6 +300,36 @@ def test_jobs_wait_for_a_scheduler_that_has_gone_and_run_when_one_is_back(
         ("done", b"1", 1),
     ]
     assert service.status().trouble == ""
+
+
+def test_without_a_scheduler_jobs_are_accepted_and_nothing_hangs(tmp_path: Path) -> None:
+    service = over(f"sqlite:///{tmp_path}/jobs.sqlite3", f"tcp://127.0.0.1:{free_port()}")
+    service.start()
+    waiting = run(service.submit("echo", b"1"))
+    assert service.status().trouble
+    assert run(service.get(waiting)).state == "queued"
+    assert run(service.cancel(waiting)).state == "cancelled"
+    service.stop()
+
+
+def test_a_locked_database_delays_the_end_of_a_job_and_loses_nothing(
+    cluster: DaskProcesses, connect: Connect, tmp_path: Path
+) -> None:
+    service = connect(cluster.address)
+
+    async def lock() -> JobRecord:
+        job_id = await service.submit("count", b"1")
+        await progress(service, job_id)
+        database = sqlite3.connect(tmp_path / "jobs.sqlite3", isolation_level=None)
+        database.execute("BEGIN IMMEDIATE")
+        await asyncio.sleep(1.2)
+        assert not (await service.get(job_id)).finished
+        database.execute("ROLLBACK")
+        database.close()
+        return await service.wait(job_id, TIMEOUT_S)
+
+    record = run(lock())
+    assert (record.state, record.attempts) == ("done", 1)
 
 
 def test_workers_without_the_project_are_not_used(own_cluster: DaskProcesses, connect: Connect) -> None:
