@@ -368,7 +368,7 @@ class Dispatch:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopped.wait(), DATABASE_RETRY_S)
         finally:
-            if self._runs[run.claim.id] is run:  # else it was queued again, and is claimed anew already
+            if self._runs.get(run.claim.id) is run:  # else it was queued again, and is claimed anew already
                 del self._runs[run.claim.id]
             self.wake()
 
