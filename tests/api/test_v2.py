@@ -20,7 +20,18 @@ from app.model_registry.loading import LoadedModel
 from app.model_registry.manifest import TensorSpec
 from app.model_registry.tensors import Tensors, timed
 from app.settings import Settings
-from tests.open_inference_models import INFER, MAX_ROWS, ROWS, client_of, in_binary, in_json, outputs, published, tensor
+from tests.open_inference_models import (
+    INFER,
+    KEY,
+    MAX_ROWS,
+    ROWS,
+    client_of,
+    in_binary,
+    in_json,
+    outputs,
+    published,
+    tensor,
+)
 from tests.polarization_models import MemoryRegistry, anchored_model
 
 
@@ -174,23 +185,48 @@ def test_a_version_is_loaded_when_it_is_asked_for(client: TestClient) -> None:
     assert client.get("/v2/models/line/versions/2/ready").json() == {"name": "line", "version": "2", "ready": True}
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/models/..%2fline/infer",
+        "/v2/models/%2e%2e/infer",
+        "/v2/models/line%00/infer",
+        "/v2/models/line%0a/infer",
+        f"/v2/models/{'a' * 60_000}/infer",
+        "/v2/models/line/versions/-1/infer",
+        "/v2/models/line/versions/%D9%A1/infer",
+        "/v2/models/line/versions/1%00/infer",
+        f"/v2/models/line/versions/{'9' * 60_000}/infer",
+        "/v2/models/line/versions//infer",
+        "/v2/repository/models/..%2fline/load",
+    ],
+)
+def test_what_is_no_name_is_a_problem(path: str, client: TestClient) -> None:
+    answer = client.post(path, json=in_json(ROWS), headers={"Authorization": f"Bearer {KEY}"})
+    assert answer.status_code in (404, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["error"]
+    assert len(answer.content) < 2000
+
+
 # --- a model that misbehaves ------------------------------------------------------------------------------------------
 
 
 class Made(MemoryRegistry):
     """One model that answers what it is told to."""
 
-    def __init__(self, run: Any, inputs: Sequence[TensorSpec]) -> None:
+    def __init__(self, run: Any, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> None:
         manifest = anchored_model().manifest.model_copy(update={"name": "made"})
-        tensors = timed(Tensors(tuple(inputs), (TensorSpec(name="y", shape=(None, 1)),), run, "litert"))
+        given = tuple(TensorSpec(name=name, shape=(None, 1)) for name in outputs)
+        tensors = timed(Tensors(tuple(inputs), given, run, "litert"))
         super().__init__(LoadedModel(manifest, run, {}, (), tensors))
 
     def in_memory(self, name: str, ref: str) -> LoadedModel:
         return self.resolve(name, ref)
 
 
-def served(run: Any, *inputs: TensorSpec) -> TestClient:
-    registry: Any = Made(run, inputs or [TensorSpec(name="features", shape=(None, 1))])
+def served(run: Any, *inputs: TensorSpec, outputs: Sequence[str] = ("y",)) -> TestClient:
+    registry: Any = Made(run, inputs or [TensorSpec(name="features", shape=(None, 1))], outputs)
     return TestClient(create_app(Settings(), registry=registry), raise_server_exceptions=False)
 
 
@@ -248,6 +284,17 @@ def test_inputs_of_different_length_are_refused() -> None:
         both[1] = tensor([3.0, 4.0], "a", data=[3.0, 4.0])
         assert outputs(client.post("/v2/models/made/infer", json={"inputs": both})) == {"y": [4.0, 6.0]}
         assert "'a' is missing" in client.post("/v2/models/made/infer", json={"inputs": both[:1]}).json()["error"]
+
+
+@pytest.mark.parametrize("rows", [1, 200])
+def test_outputs_are_found_by_name_and_sent_in_the_declared_order(rows: int) -> None:
+    def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        x = inputs["features"]
+        return {"log_variance": -x, "other": x, "mean": 2 * x}
+
+    with served(run, outputs=("mean", "log_variance")) as client:
+        answer = client.post("/v2/models/made/infer", json=in_json(np.ones((rows, 1))))
+    assert list(outputs(answer).items()) == [("mean", [2.0] * rows), ("log_variance", [-1.0] * rows)]
 
 
 def test_large_batches_answer_as_their_rows_do() -> None:
