@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
@@ -31,6 +32,8 @@ HEADER_LENGTH: Final = "inference-header-content-length"
 MARK: Final = "inputs"
 """The key that tells a JSON request of this protocol from others."""
 MAX_HEADER_BYTES: Final = 1024 * 1024
+MAX_KEPT_BYTES: Final = 2048
+"""Longer JSON before binary tensors is read anew in each request."""
 MAX_TENSORS: Final = 16
 MAX_KEYS: Final = 10
 DATATYPES: Final[Mapping[str, np.dtype[Any]]] = MappingProxyType(
@@ -131,8 +134,10 @@ def read_inference(body: bytes, header_length: str | None, max_items: int) -> As
         TooLarge: more numbers than ``max_items``.
     """
     length = len(body) if header_length is None else _length(header_length, len(body))
-    values = _values(body) if header_length is None else loaded(body[:length])
-    request = validated(InferenceIn, values, ("body",))
+    if header_length is None:
+        request = validated(InferenceIn, _values(body), ("body",))
+    else:
+        request = (_kept_request if length <= MAX_KEPT_BYTES else _request)(body[:length])
     inputs, left = {}, memoryview(body)[length:]
     for index, tensor in enumerate(request.inputs):
         where = ("body", "inputs", index)
@@ -147,6 +152,14 @@ def read_inference(body: bytes, header_length: str | None, max_items: int) -> As
     parameters = dict(request.parameters)
     binary = _flag(parameters.pop("binary_data_output", False), ("body", "parameters", "binary_data_output"))
     return Asked(inputs, parameters, request.id, _outputs(request.outputs), binary)
+
+
+def _request(head: bytes) -> InferenceIn:
+    return validated(InferenceIn, loaded(head), ("body",))
+
+
+_kept_request: Final = lru_cache(maxsize=256)(_request)
+"""What a client says of its tensors is the same in one request after another."""
 
 
 def _length(text: str, body_bytes: int) -> int:
