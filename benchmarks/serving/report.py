@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.serving.rows import Row
 from benchmarks.serving.run import Findings, Measured
-from benchmarks.serving.servers import FASTAPI_ECHO, OURS, RAW_ECHO, SERVERS
+from benchmarks.serving.servers import FASTAPI_ECHO, OURS, OURS_TWO, RAW_ECHO, SERVERS
 from benchmarks.serving.targets import Verdict, fastest_peer, ratio, verdicts
 
 
@@ -76,17 +76,20 @@ def _figures(findings: Findings, row: str, server: str, counts: Sequence[int]) -
 
 
 def _ratios(findings: Findings, row: str, counts: Sequence[int]) -> list[str]:
-    lines = []
-    for label, other in (("the fastest peer", None), (RAW_ECHO, RAW_ECHO), (FASTAPI_ECHO, FASTAPI_ECHO)):
-        found = []
-        for count in counts:
-            than = other or fastest_peer(findings, row, count)
-            rates = ratio(findings, row, count, OURS, than) if than else []
-            if rates:
-                found.append(f"{np.median(rates):.2f} x" + ("" if other else f" ({than})"))
-        if found:
-            lines.append(f"  requests/s of ours over {label}: {', '.join(found)}")
-    return lines
+    pairs = [(ours, other) for other in (None, RAW_ECHO, FASTAPI_ECHO) for ours in (OURS, OURS_TWO)]
+    lines = [_ratio_line(findings, row, counts, ours, other) for ours, other in pairs]
+    return [line for line in lines if line]
+
+
+def _ratio_line(findings: Findings, row: str, counts: Sequence[int], ours: str, other: str | None) -> str:
+    """Requests a second over those of another server, or of the fastest peer."""
+    found = []
+    for count in counts:
+        than = other or fastest_peer(findings, row, count)
+        rates = ratio(findings, row, count, ours, than) if than else []
+        if rates:
+            found.append(f"{np.median(rates):.2f} x" + ("" if other else f" ({than})"))
+    return f"  requests/s, {ours} over {other or 'the fastest peer'}: {', '.join(found)}" if found else ""
 
 
 def _own(findings: Findings, row: Row) -> list[str]:
