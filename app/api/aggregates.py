@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Final
 
 import anyio
-import anyio.to_thread
 import numpy as np
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
@@ -42,7 +42,7 @@ from app.errors import AppError, InvalidInput, UnsupportedFormat
 
 SMALL_PIXELS: Final = 128 * 128
 SMALL_BYTES: Final = 256 * 1024
-"""One pattern of so many pixels, in a body of so many bytes, is answered in the event loop."""
+"""One pattern of so many pixels, in a body of so many bytes, is read in the event loop, without FastAPI."""
 WORKING_THREADS: Final = 4
 """Requests worked on at a time; others wait, so that the rest of the service always has threads."""
 FILE_TYPES: Final = (
@@ -133,7 +133,7 @@ def create_router(limits: Limits) -> APIRouter:
         body = await request.body()
         read = _reader(request.headers.get("content-type"), request.headers.get(HEADER_LENGTH))
         work = partial(_answer, partial(read, body, query, limits), registry, form)
-        return await anyio.to_thread.run_sync(work, limiter=threads)
+        return await run_sync(work, limiter=threads)
 
     @router.post(
         "/aggregates/file",
@@ -153,7 +153,7 @@ def create_router(limits: Limits) -> APIRouter:
         mask = files["mask"][0][1] if "mask" in files else None
         read = partial(_question_in_file, content, query, limits, mask)
         work = partial(_answer, read, registry, form)
-        return await anyio.to_thread.run_sync(work, limiter=threads)
+        return await run_sync(work, limiter=threads)
 
     return router
 
@@ -162,8 +162,9 @@ def fast_routes(limits: Limits, registry: ModelRegistry) -> list[FastRoute]:
     """What is answered in front of FastAPI: one small pattern as an array, for numbers."""
     options = UsualQuery(AggregatesQuery)
     header_length = HEADER_LENGTH.encode()
+    threads = anyio.CapacityLimiter(WORKING_THREADS)
 
-    def count_particles(request: FastRequest) -> Response | None:
+    def count_particles(request: FastRequest) -> Awaitable[Response] | None:
         query = options(request.query)
         if query is None:
             return None
@@ -173,7 +174,8 @@ def fast_routes(limits: Limits, registry: ModelRegistry) -> list[FastRoute]:
         if form not in ("json", "csv") or not is_array:
             return None
         question = read(request.body, query, limits)
-        return _response(question, registry, form) if question.is_small else None
+        # The transforms and the network run beside Python: two patterns at once on two cores.
+        return run_sync(_response, question, registry, form, limiter=threads) if question.is_small else None
 
     return [FastRoute("/aggregates", count_particles, min(SMALL_BYTES, limits.upload_bytes))]
 

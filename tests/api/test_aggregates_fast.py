@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import json
 from collections.abc import Iterator
@@ -144,4 +145,6 @@ def test_what_takes_long_is_left_to_fastapi(query: str, content: bytes) -> None:
 def test_one_pattern_is_not_left_to_fastapi() -> None:
     (route,) = fast_routes(LIMITS, OneModel())
     sent = {b"content-type": b"application/x-npy"}
-    assert route.handle(FastRequest(sent, b"radius_px=5", npy(PATTERN), {})) is not None
+    answer = route.handle(FastRequest(sent, b"radius_px=5", npy(PATTERN), {}))
+    assert inspect.iscoroutine(answer)
+    answer.close()
