@@ -59,8 +59,8 @@ def slurm(tmp_path: Path) -> Iterator[Path]:
             continue
 
 
-def test_a_slurm_job_is_one_worker_in_the_environment_of_the_project(recipe: ModuleType) -> None:
-    script = recipe.job_script("tcp://10.0.0.1:8786", queue="day", account="d3", walltime="02:00:00")
+def test_a_slurm_job_is_one_worker_in_the_environment_of_the_project(recipe: ModuleType, tmp_path: Path) -> None:
+    script = recipe.job_script("tcp://10.0.0.1:8786", queue="day", account="d3", walltime="02:00:00", logs=tmp_path)
     lines = script.splitlines()
     assert {"#SBATCH -p day", "#SBATCH -A d3", "#SBATCH -t 02:00:00", "#SBATCH --cpus-per-task=1"} <= set(lines)
     assert f"export PYTHONPATH={REPOSITORY}" in lines
@@ -69,10 +69,11 @@ def test_a_slurm_job_is_one_worker_in_the_environment_of_the_project(recipe: Mod
     assert "gres" not in script
 
 
-def test_a_worker_may_have_a_gpu(recipe: ModuleType) -> None:
-    assert "#SBATCH --gres=gpu:1" in recipe.job_script("tcp://10.0.0.1:8786", gpu=True).splitlines()
+def test_a_worker_may_have_a_gpu(recipe: ModuleType, tmp_path: Path) -> None:
+    assert "#SBATCH --gres=gpu:1" in recipe.job_script("tcp://10.0.0.1:8786", gpu=True, logs=tmp_path).splitlines()
 
 
+@pytest.mark.slow
 def test_the_recipe_gives_a_cluster_that_runs_jobs(slurm: Path) -> None:
     port = free_port()
     file = slurm / "scheduler.address"
