@@ -87,7 +87,7 @@ class Cluster:
         claim = run.claim
         run.key = f"{KEY_PREFIX}{claim.kind}-{uuid.uuid4().hex}"
         work = Work(claim.kind, claim.payload, claim.results)
-        order = Order(self._preparation.crew, run.key, self._client.id, work, max_job_s)
+        order = Order(self._preparation.crew, run.key, self._client.id, work, max_job_s, claim.whole)
         place = {"workers": [run.member.address], "priority": claim.priority}
         run.future = self._client.submit(dask_worker.run, order, key=run.key, pure=False, **place)
 

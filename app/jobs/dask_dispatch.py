@@ -413,7 +413,7 @@ class Dispatch:
             return
         if "began" in news:
             run.began_s = monotonic()
-        elif run.claim.whole:  # nobody sees the progress of a part
+        else:
             run.progress = news["progress"]
             self._news.set()
 

@@ -66,6 +66,7 @@ class Order:
         key: of the task.
         topic: under which the beginning and the progress are told.
         max_job_s: longest that it may run.
+        reports: tell its progress; nobody sees that of a part.
     """
 
     crew: str
@@ -73,6 +74,7 @@ class Order:
     topic: str
     work: Work
     max_job_s: float
+    reports: bool
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,7 @@ def _watch(process: _Process, bell: _Bell, order: Order, tell: Tell) -> Answer:
             return Answer("cancelled" if cancelled else "timed-out")
         if process.pipe in heard:
             message = _receive(process)
-            if isinstance(message, Progress):
+            if isinstance(message, Progress) and order.reports:
                 tell(progress=message.progress)
             elif message is None or isinstance(message, Ended):
                 how: How = "ended" if message else "died"
