@@ -22,13 +22,13 @@ NOTHING_MORE: Final = 204
 
 _EXAMPLE: Final = """\
 event: progress
-data: {"id":"Gi2vtRFXwtLpKS6tzBLT8sp9","kind":"indexing.batch","state":"running","progress":{"done":3,"total":20}, ...}
+data: {"id":"5f0c9be1d7a24c6e","kind":"indexing.batch","state":"running","progress":{"done":3,"total":20}, ...}
 id: 7
 
 : ping
 
 event: done
-data: {"id":"Gi2vtRFXwtLpKS6tzBLT8sp9","kind":"indexing.batch","state":"done","result":{"answers": ...}, ...}
+data: {"id":"5f0c9be1d7a24c6e","kind":"indexing.batch","state":"done","result":{"answers": ...}, ...}
 id: 41
 
 """

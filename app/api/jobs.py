@@ -31,7 +31,7 @@ JobId = Annotated[
     Path(
         pattern=r"^[A-Za-z0-9_-]{1,64}$",
         description="As in the `Location` of the answer that accepted the job.",
-        examples=["Gi2vtRFXwtLpKS6tzBLT8sp9"],
+        examples=["5f0c9be1d7a24c6e8b3f10a2c4d6e8f0"],
     ),
 ]
 

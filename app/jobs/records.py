@@ -327,7 +327,7 @@ class Records:
         self, kind: str, payload: bytes, *, priority: int, parts: Sequence[bytes], principal: str
     ) -> dict[str, Any]:
         return {
-            "id": secrets.token_urlsafe(18),
+            "id": secrets.token_hex(16),
             "parent": "",
             "part": 0,
             "parts": len(parts),

@@ -33,7 +33,11 @@ def recover(records: Records, *gone: str, held: tuple[str, ...] = (), max_attemp
 def test_ids_cannot_be_guessed(records: Records) -> None:
     ids = {add(records) for _ in range(100)}
     assert len(ids) == 100
-    assert min(map(len, ids)) >= 22  # 128 bits in base64
+    assert min(map(len, ids)) >= 32  # 128 bits, hexadecimal
+
+
+def test_no_id_looks_like_an_option_of_a_command(records: Records) -> None:
+    assert all(add(records).isalnum() for _ in range(200))
 
 
 def test_the_highest_priority_is_taken_first_and_then_the_oldest(records: Records, clock: Clock) -> None:
