@@ -20,6 +20,7 @@ from app.crystallography.lattice import LATTICES
 from app.crystallography.metric import cell_from_x
 from app.errors import InvalidInput
 from app.indexing.compiled import CACHE
+from app.indexing.learned.models import NOTHING_LEARNED, Learned
 from app.indexing.peaks import MIN_LINES
 from app.indexing.problem import (
     BRAVAIS,
@@ -115,6 +116,7 @@ def solve(
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
     rounds: Rounds = ROUNDS,
+    learned: Learned = NOTHING_LEARNED,
 ) -> SolveResult:
     """Index a list of lines.
 
@@ -124,6 +126,7 @@ def solve(
         on_progress: called after each lattice of each round.
         should_stop: asked every few milliseconds; True ends the search with the best so far.
         rounds: what to try, one after another, until the answer is beyond doubt.
+        learned: parts that models bring; every one may be missing.
 
     Raises:
         InvalidInput: an unknown lattice, fewer than six lines, or lines that are no positions or not in order.
@@ -131,7 +134,7 @@ def solve(
     options = options or SolveOptions()
     _check(peaks, options)
     compile_all()
-    return _Search(peaks, options, on_progress, should_stop, rounds).run()
+    return _Search(peaks, options, on_progress, should_stop, rounds, learned).run()
 
 
 def compile_all() -> None:
@@ -183,6 +186,7 @@ class _Search:
     on_progress: OnProgress | None
     should_stop: ShouldStop | None
     rounds: Rounds = ROUNDS
+    learned: Learned = NOTHING_LEARNED
     started: float = field(default_factory=time.monotonic)
     batches: list[Hypotheses] = field(default_factory=list)
     reports: list[SearchReport] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""What trained models add to the solver. Each part may be missing: the solver works without any."""

@@ -1,0 +1,58 @@
+"""The learned parts of the solver, side by side. Every one may be missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from app.indexing.problem import PeakList
+
+
+class LatticeOdds(Protocol):
+    """Says how probable each Bravais lattice is before anything is searched."""
+
+    def probabilities(self, peaks: PeakList) -> Float[np.ndarray, "lattice"]:
+        """Give the probability of each lattice, in the order of `app.indexing.problem.BRAVAIS`; the sum is 1."""
+        ...
+
+
+class TemplateScores(Protocol):
+    """Scores the low-order assignments of a pattern, so that the best are solved first."""
+
+
+class Regression(Protocol):
+    """Draws cells of a lattice from what its lines look like."""
+
+
+class IndexNetworks(Protocol):
+    """Gives each line's probability of each index, for a cell that is about right."""
+
+
+class Probability(Protocol):
+    """Gives the probability that a ranked cell is the lattice."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The parts that are at hand.
+
+    Attributes:
+        odds: how probable each lattice is, which sets the order of the search.
+        templates: which low-order assignments are probable.
+        regression: cells from the lines at once.
+        indices: the assignment of lines to indices, given a cell.
+        probability: of each ranked cell.
+    """
+
+    odds: LatticeOdds | None = None
+    templates: TemplateScores | None = None
+    regression: Regression | None = None
+    indices: IndexNetworks | None = None
+    probability: Probability | None = None
+
+
+NOTHING_LEARNED = Learned()
+"""The solver without any learned part."""
