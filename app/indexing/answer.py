@@ -166,7 +166,7 @@ def result_from_content(content: Mapping[str, Any]) -> SolveResult:
 
 
 def _solution_from(content: Mapping[str, Any]) -> Solution:
-    plain = {field.name: content[field.name] for field in fields(Solution)}
+    plain = {field.name: content[field.name] for field in fields(Solution) if field.name in content}
     cells = {name: UnitCell(**content[name]) for name in ("cell", "cell_sigma", "niggli")}
     return Solution(
         **{

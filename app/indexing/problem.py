@@ -97,6 +97,8 @@ class Solution:
         extinctions: compatible extinction symbols, best first.
         relatives: indices in the answer of the sub- and superlattices and geometrical ambiguities of this cell.
         found_by: the generator that proposed it.
+        probability: calibrated, that this cell is the true lattice, 0 to 1; all of an answer sum to at most 1. None
+            where no model for it is at hand.
     """
 
     bravais: str
@@ -118,6 +120,7 @@ class Solution:
     extinctions: tuple[Extinction, ...] = ()
     relatives: tuple[int, ...] = ()
     found_by: str = ""
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,10 @@ class SolveResult:
         solutions: best first.
         stopped: ``certain`` (one solution is beyond doubt), ``complete`` (all was searched), ``deadline`` or
             ``cancelled``.
-        confidence: probability by the solver's own model that the first solution is the lattice, 0 to 1.
+        confidence: probability that the first solution is the lattice, 0 to 1: calibrated where a model for it is at
+            hand, otherwise its share of the evidence.
         warnings: what the user should know about the lines: duplicates merged, few lines, a dominant zone.
+        probability: calibrated, that the lattice is among the solutions, 0 to 1; None without a model.
     """
 
     solutions: tuple[Solution, ...]
@@ -169,6 +174,7 @@ class SolveResult:
     seed: int
     device: str
     warnings: tuple[str, ...] = ()
+    probability: float | None = None
 
 
 OnProgress = Callable[[Progress], None]
