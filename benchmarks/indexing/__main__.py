@@ -4,6 +4,7 @@
     ... --perturb none --perturb impurities=2 --perturb zero-shift=0.05      each scenario in turn
     ... --budgets 0.1,0.3,1,3,10,60                                          success against time budget, with a picture
     ... --peer fox --peer mlindex                                            the same cases, the same criterion
+    ... --learned off,odds,templates,regression,indices,probability,all      learned parts side by side, see `matrix`
 
 A cell counts as found when its Niggli-reduced form agrees with the true one within 1.5% in the lengths and 1.5 deg in
 the angles; where Niggli cells jump between bases, any basis of the found lattice may agree. The solver has its default
@@ -22,8 +23,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from app.indexing.problem import SolveOptions
-from benchmarks.indexing.cases import Case, read_cases
+from benchmarks.indexing.cases import Case, chosen
 from benchmarks.indexing.curve import budget_table, draw_budgets
+from benchmarks.indexing.matrix_command import add_matrix_arguments, run_matrix_command
 from benchmarks.indexing.measure import peak_memory_mb
 from benchmarks.indexing.outcome import RULES, Outcome
 from benchmarks.indexing.peers import base, fox, mlindex
@@ -53,11 +55,14 @@ class Set:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what the command line asks for, print the tables and write the JSON."""
     asked = _parser().parse_args(arguments)
-    sets = _sets(asked)
     options = SolveOptions(device=asked.device, seed=asked.seed)
     if asked.max_seconds is not None:
         options = replace(options, max_seconds=asked.max_seconds)
     print(_machine(), flush=True)
+    if asked.learned:
+        run_matrix_command(asked, options, machine=_machine())
+        return
+    sets = _sets(asked)
     if not asked.peers_only and asked.jobs == 1:
         print("one warm-up solve, not measured ...", flush=True)
         warm_up(load_solver(asked.solver), options)
@@ -139,9 +144,7 @@ def _collected(outcomes: object, one: Set) -> list[Outcome]:
 def _sets(asked: argparse.Namespace) -> list[Set]:
     sets = []
     for path in asked.cases:
-        cases = [case for case in read_cases(path) if re.search(asked.only, case.id)][: asked.limit]
-        if not cases:
-            raise SystemExit(f"{path.name} holds no case that matches {asked.only!r}")
+        cases = chosen(path, asked.only, asked.limit)
         sets += [
             Set(path.stem, how, [perturb(case, how) for case in cases]) for how in asked.perturb or [Perturbation()]
         ]
@@ -184,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--peer-seconds", type=float, default=300.0, help="a program is stopped after so long on one pattern")
     add("--mlindex-every-lattice", action="store_true", help="its own default: with mC, mP, aP, minutes a pattern")
     add("--fox-primitive-only", action="store_true", help="its own default: centred lattices are left out")
+    add_matrix_arguments(parser)
     return parser
 
 

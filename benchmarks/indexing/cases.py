@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,18 @@ class Case:
 def read_cases(path: Path) -> list[Case]:
     """Return the cases of a JSON file, in its order."""
     return [_case(entry) for entry in json.loads(path.read_text())]
+
+
+def chosen(path: Path, only: str = "", limit: int | None = None) -> list[Case]:
+    """Return the first ``limit`` cases of a file whose ids match a regular expression.
+
+    Raises:
+        SystemExit: there are none.
+    """
+    cases = [case for case in read_cases(path) if re.search(only, case.id)][:limit]
+    if not cases:
+        raise SystemExit(f"{path.name} holds no case that matches {only!r}")
+    return cases
 
 
 def _case(entry: dict[str, Any]) -> Case:

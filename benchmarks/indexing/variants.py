@@ -1,0 +1,57 @@
+"""The solver with all, one or none of its learned parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from app.indexing.learned.models import NOTHING_LEARNED, Learned
+
+OFF, ALL = "off", "all"
+PARTS = tuple(field.name for field in fields(Learned))
+NAMES = (OFF, *PARTS, ALL)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One column of the matrix: a name and what the solver gets."""
+
+    name: str
+    learned: Learned
+
+
+def variants(
+    names: Sequence[str], store: Path, read: Callable[[Path], Learned] | None = None
+) -> tuple[list[Variant], list[str]]:
+    """Give the variants that the store can serve, and a line on each that it cannot.
+
+    Args:
+        names: of `NAMES`; ``off`` comes first whether named or not, since all others are held against it.
+        store: folder of the published models.
+        read: reads the parts; from the folder by default.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        raise ValueError(f"found {', '.join(unknown)}; choose from {', '.join(NAMES)}")
+    learned = (read or _read)(store)
+    made, skipped = [Variant(OFF, NOTHING_LEARNED)], []
+    for name in dict.fromkeys(names):
+        if name == ALL:
+            made.append(Variant(ALL, learned))
+        elif name != OFF and getattr(learned, name) is None:
+            skipped.append(f"{name}: skipped, the store has no such model")
+        elif name != OFF:
+            made.append(Variant(name, replace(NOTHING_LEARNED, **{name: getattr(learned, name)})))
+    if learned == NOTHING_LEARNED:
+        made = made[:1]
+    return made, skipped
+
+
+def _read(store: Path) -> Learned:
+    from app.indexing.learned.store import learned_from_store
+
+    return learned_from_store(store)
