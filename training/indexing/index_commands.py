@@ -1,0 +1,95 @@
+"""The commands of the index assignment networks: train, evaluate, learning curve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+import typer
+
+from training.indexing.index_rows import IndexRows, random_rows, rows_from_patterns
+
+RUNS: Final = Path("runs/indexing/indices")
+HELD: Final = 10
+_SYSTEM = typer.Option("--system", help="lattice system; may be repeated; default: all seven")
+_DATA = typer.Option(help="folder of patterns (see the command data); without it, patterns of random lattices")
+_PATTERNS = typer.Option(help="training patterns of random lattices; a tenth as many for validation")
+_LEVEL = typer.Option("--level", help="size of error: predicted, 0.10, 0.05, 0.025, 0.01; default: all")
+SYSTEMS: Final = ("orthorhombic", "monoclinic", "triclinic", "tetragonal", "hexagonal", "rhombohedral", "cubic")
+"""Where assignment is hardest comes first."""
+
+
+def patterns_of(system: str, data: Path | None, count: int, seed: int) -> tuple[IndexRows, IndexRows]:
+    """Training and validation patterns of one system, from a folder or drawn at random."""
+    if data is None:
+        train, held = (np.random.default_rng([seed, part]) for part in (10, 11))
+        return random_rows(system, count, train), random_rows(system, max(count // HELD, 1), held)
+    from training.indexing.data import read_patterns
+
+    training, validation = (rows_from_patterns(read_patterns(data, validation=v), system) for v in (False, True))
+    return training.take(np.random.default_rng(seed).permutation(len(training))[:count]), validation
+
+
+def train_command(
+    system: Annotated[list[str] | None, _SYSTEM] = None,
+    level: Annotated[list[str] | None, _LEVEL] = None,
+    data: Annotated[Path | None, _DATA] = None,
+    patterns: Annotated[int, _PATTERNS] = 6000,
+    epochs: Annotated[int, typer.Option(help="passes for each level; the first level has twice as many")] = 10,
+    dropout: Annotated[float, typer.Option(help="share of units left out")] = 0.25,
+    seed: Annotated[int, typer.Option(help="of patterns, weights, order and errors")] = 1,
+    out: Annotated[Path, typer.Option(help="folder of the runs; an interrupted one goes on")] = RUNS,
+) -> None:
+    """Train index assignment networks, level after level, each system in its own folder."""
+    from training.indexing.index_networks import LEVELS, IndexArgs, make_school, train
+
+    for name in system or SYSTEMS:
+        args = IndexArgs(name, epochs=epochs, dropout=dropout, seed=seed)
+        school = make_school(args, *_kept_rows(out / name, lambda n=name: patterns_of(n, data, patterns, seed)))
+        typer.echo(f"{name}: {len(school.training)} patterns, {len(school.validation)} for validation")
+        train(school, out / name, tuple(level or LEVELS))
+
+
+def _kept_rows(folder: Path, make: Callable[[], tuple[IndexRows, IndexRows]]) -> tuple[IndexRows, IndexRows]:
+    """Patterns of an earlier run in this folder, else new ones, which are kept."""
+    file = folder / "rows.npz"
+    if not file.is_file():
+        training, validation = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(file, constants=training.constants, q2=training.q2, held=validation.constants, held_q2=validation.q2)
+    with np.load(file) as kept:
+        return IndexRows(kept["constants"], kept["q2"]), IndexRows(kept["held"], kept["held_q2"])
+
+
+def evaluate_command(
+    system: Annotated[list[str] | None, _SYSTEM] = None,
+    runs: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
+    data: Annotated[Path | None, _DATA] = None,
+    most: Annotated[int, typer.Option(help="patterns of each system to ask about")] = 1000,
+) -> None:
+    """Compare networks with the nearest reflection and a fitted width on patterns that were not trained on."""
+    from training.indexing.index_evaluate import compared
+    from training.indexing.index_networks import finished_levels, read_school
+
+    typer.echo("| system | level | method | accuracy | log loss | calibration error |\n|---|---|---|---|---|---|")
+    for name in system or SYSTEMS:
+        folder = runs / name
+        if not finished_levels(folder):
+            continue
+        training, validation = _kept_rows(folder, _no_rows)
+        school = read_school(folder, training, validation)
+        held = validation if data is None else patterns_of(name, data, most, 0)[1]
+        found = compared(school, folder, held.take(slice(most)))
+        for (level, method), score in found.items():
+            figures = f"{score.accuracy:.3f} | {score.log_loss:.2f} | {score.calibration_error:.3f}"
+            typer.echo(f"| {name} | {level} | {method} | {figures} |")
+        kept = {f"{level} {method}": asdict(score) for (level, method), score in found.items()}
+        (folder / "scores.json").write_text(json.dumps(kept, indent=1))
+
+
+def _no_rows() -> tuple[IndexRows, IndexRows]:
+    raise typer.BadParameter("the run has no patterns")
