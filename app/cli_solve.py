@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from app.cli_settings import read_settings
 from app.errors import InvalidInput, NotFound, TooLarge
+from app.logs import configure_logs
 
 if TYPE_CHECKING:
     from app.indexing.problem import Solution, SolveResult
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 SHOWN: Final = 10
 """Cells in the table, and lines that it does not explain."""
+
+NO_MODELS: Final = "none"
 
 STOPPED: Final = {
     "certain": "one cell is beyond doubt",
@@ -65,6 +69,16 @@ def solve(
     max_solutions: Annotated[int | None, typer.Option(help="Most cells in the answer.")] = None,
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     device: Annotated[Device, typer.Option(help="What to compute on.")] = "auto",
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Learned parts that help: names with commas between, each as name, name:version or name:alias; or "
+            f"'{NO_MODELS}'. Default: all that the store has."
+        ),
+    ] = None,
+    store: Annotated[
+        Path, typer.Option("--store", envvar="BEAMLINE_MODEL_STORE", help="Folder of the published models.")
+    ] = Path("model_store"),
     min_snr: Annotated[float, typer.Option(help="Least area of a line over its standard deviation.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as the service answers.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row for each cell.")] = False,
@@ -79,6 +93,7 @@ def solve(
     from app.indexing.patterns.peak_search import PeakOptions
     from app.indexing.upload import FileOptions, question_from_upload, read_upload
 
+    configure_logs(level="error", form="console")
     forms: dict[Form, bool] = {"json": as_json, "csv": as_csv, "cif": as_cif}
     form = _form(forms)
     picture = _picture_form(plot)
@@ -98,8 +113,8 @@ def solve(
     changes = {name: value for name, value in given.items() if value is not None}
     options = FileOptions(content, axis, wavelength_ang, PeakOptions(min_snr=min_snr))
     upload = read_upload(_read(file), file.name, options)
-    question = question_from_upload(upload, changes)
-    result = _solved(question)
+    question = _with_models(question_from_upload(upload, changes), models, store)
+    result = _solved(question, store)
     if form is None:
         typer.echo(table(question, result))
     else:
@@ -133,9 +148,23 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _solved(question: Question) -> SolveResult:
-    from app.indexing.job import solved
+def _with_models(question: Question, models: str | None, store: Path) -> Question:
+    """The question with the learned parts that take part; with none where the settings or the user say so."""
+    from app.indexing.learned.choice import default_models, manifests_in, named_models
+    from app.model_registry.store import ModelStore
 
+    if models == NO_MODELS or (models is None and not read_settings().indexing_learned):
+        return question
+    found = ModelStore(store)
+    if models is None:
+        return question.with_models(*default_models(found.names(), manifests_in(found)))
+    return question.with_models(named_models(models.split(","), manifests_in(found)))
+
+
+def _solved(question: Question, store: Path) -> SolveResult:
+    from app.indexing.job import solved, use_store
+
+    use_store(str(store))
     with _interrupt() as interrupted:
         return solved(question, None, interrupted.is_set)
 
@@ -169,14 +198,18 @@ def _written(question: Question, result: SolveResult, form: Form, upload: Upload
 def table(question: Question, result: SolveResult) -> str:
     """Write an answer for people."""
     rows = [_row(number, solution) for number, solution in enumerate(result.solutions[:SHOWN], 1)]
-    cells = [HEADER, *rows] if rows else ["No cell explains these lines."]
+    cells = [_header(result), *rows] if rows else ["No cell explains these lines."]
     return "\n".join([_title(question), "", *cells, "", *_remarks(result)])
 
 
 HEADER: Final = (
     f" #  {'':4}{'a':>11}{'b':>11}{'c':>11}{'alpha':>8}{'beta':>8}{'gamma':>8}{'volume':>11}{'M20':>9}{'lines':>7}"
-    f"{'share':>8}"
 )
+
+
+def _header(result: SolveResult) -> str:
+    known = any(one.probability is not None for one in result.solutions)
+    return f"{HEADER}{'prob.' if known else 'share':>8}"
 
 
 def _title(question: Question) -> str:
@@ -191,7 +224,8 @@ def _row(number: int, solution: Solution) -> str:
     angles = "".join(f"{angle:8.3f}" for angle in cell.constants[3:])
     lines = f"{solution.n_indexed}/{solution.n_lines}"
     merit = f"{solution.volume_ang3:11.2f}{solution.m20:9.1f}"
-    return f"{number:2}  {solution.bravais:4}{lengths}{angles}{merit}{lines:>7}{solution.weight:8.1%}"
+    sure = solution.weight if solution.probability is None else solution.probability
+    return f"{number:2}  {solution.bravais:4}{lengths}{angles}{merit}{lines:>7}{sure:8.1%}"
 
 
 def _remarks(result: SolveResult) -> list[str]:
@@ -203,6 +237,8 @@ def _remarks(result: SolveResult) -> list[str]:
         f"{result.seconds:.2f} s, {result.n_candidates} cells tried; it ended because {STOPPED[result.stopped]}; the "
         f"first cell is the lattice with a probability of {result.confidence:.1%}"
     )
+    if result.models:
+        remarks.append("learned parts: " + ", ".join(f"{one.name} version {one.version}" for one in result.models))
     return remarks + [f"warning: {warning}" for warning in result.warnings]
 
 

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any, cast
 
@@ -36,11 +37,12 @@ from app.api import (
 from app.api.access import Access
 from app.api.edge import Edge
 from app.api.fast_path import FastPath, FastRoute
+from app.api.indexing_models import LearnedParts
 from app.api.seams import ModelRegistry
 from app.jobs.dask_engine import DaskEngine
 from app.jobs.engine import EngineOptions
 from app.jobs.job import JobRecord
-from app.jobs.kinds import KINDS
+from app.jobs.kinds import KINDS, WITH_MODELS, Kind
 from app.jobs.service import Jobs
 from app.logs import configure_logs
 from app.metrics import Metrics
@@ -118,12 +120,13 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
     docs.mount_static(app)
     # Routes are tried in order: the busiest first.
     indexing_limits = _indexing_limits(settings)
+    learned = LearnedParts(app.state.registry, settings.indexing_learned)
     made = (
         polarization.create_router(_polarization_limits(settings)),
         waveform.create_router(_waveform_limits(settings)),
-        indexing.create_router(indexing_limits),
-        indexing_files.create_router(indexing_limits),
-        indexing_batches.create_router(indexing_limits),
+        indexing.create_router(indexing_limits, learned),
+        indexing_files.create_router(indexing_limits, learned),
+        indexing_batches.create_router(indexing_limits, learned),
         aggregates.create_router(_aggregates_limits(settings)),
         v2.create_router(inference),
     )
@@ -246,5 +249,12 @@ def open_jobs(settings: Settings, metrics: Metrics) -> Jobs:
         log_level=settings.log_level,
         log_format=settings.log_format,
     )
-    engine = DaskEngine(KINDS, options, settings.dask_scheduler) if settings.dask_scheduler else None
-    return Jobs(settings.jobs_database, KINDS, options, max_queued=settings.job_queue, on_finished=count, engine=engine)
+    kinds = kinds_of(settings)
+    engine = DaskEngine(kinds, options, settings.dask_scheduler) if settings.dask_scheduler else None
+    return Jobs(settings.jobs_database, kinds, options, max_queued=settings.job_queue, on_finished=count, engine=engine)
+
+
+def kinds_of(settings: Settings) -> dict[str, Kind]:
+    """The table of jobs; those that take models from the store are told where it is."""
+    store = str(settings.model_store.absolute())
+    return {name: replace(kind, place=store) if name in WITH_MODELS else kind for name, kind in KINDS.items()}

@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     max_solve_seconds: Annotated[float, Field(gt=0)] = 600.0
     """Largest `max_seconds` of one indexing search [seconds]."""
 
+    indexing_learned: bool = True
+    """Whether models from the store take part in indexing where a request does not say."""
+
     max_patterns: Annotated[int, Field(ge=1)] = 1000
     """Most patterns or files in one indexing request."""
 

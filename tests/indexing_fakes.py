@@ -12,6 +12,7 @@ import numpy as np
 from app.crystallography.cell import UnitCell
 from app.errors import InvalidInput
 from app.indexing import batch_job, files_job, job
+from app.indexing.learned.models import NOTHING_LEARNED, Learned
 from app.indexing.problem import (
     Extinction,
     IndexedLine,
@@ -38,8 +39,10 @@ def solve(
     options: SolveOptions,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
+    *,
+    learned: Learned = NOTHING_LEARNED,
 ) -> SolveResult:
-    """Stand in for `app.indexing.solve.solve`."""
+    """Stand in for `app.indexing.solve.solve`; of the learned parts it asks the probability."""
     if options.seed == REFUSED_SEED:
         raise InvalidInput("the lines were refused: give others")
     if options.seed == BROKEN_SEED:
@@ -51,7 +54,7 @@ def solve(
     if options.seed == SLOW_SEED:
         stopped = _wait(options.max_seconds, should_stop)
     search = SearchReport(options.lattices[0], "fake", 12, True, 0.01, best.log_odds)
-    return SolveResult(
+    result = SolveResult(
         (best, replace(best, bravais="aP", weight=0.1, relatives=(0,)))[: options.max_solutions],
         stopped,
         0.9,
@@ -62,6 +65,7 @@ def solve(
         "cpu",
         ("the solver's own warning",),
     )
+    return result if learned.probability is None else learned.probability.answered(result)
 
 
 def _wait(seconds: float, should_stop: ShouldStop | None) -> str:
@@ -120,6 +124,9 @@ def _hkl(n: int) -> tuple[int, int, int] | None:
     indices = range(int(n**0.5), -1, -1)
     ordered = ((h, k, i) for h in indices for k in range(h + 1) for i in range(k + 1))
     return next((hkl for hkl in ordered if sum(index**2 for index in hkl) == n), None)
+
+
+warm_up = job.use_store
 
 
 def run(payload: bytes, report: Callable[[bytes], None], cancelled: Callable[[], bool]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final
@@ -13,8 +13,10 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
 from app.api.indexing_answers import MEDIA_TYPES, Format, Rows, written
+from app.api.indexing_models import Chosen, LearnedParts
 from app.api.indexing_schema import (
     EXAMPLES,
+    LearnedIn,
     LinesIn,
     OptionsIn,
     SolveAnswer,
@@ -39,7 +41,9 @@ WORKING_THREADS: Final = 2
 """For files and pictures; others wait, so that the rest of the service always has threads."""
 
 JOB_KINDS: Final = (
+    "not-found",
     "not-acceptable",
+    "model-unavailable",
     "conflict",
     "idempotency-conflict",
     "too-many-requests",
@@ -98,7 +102,7 @@ class Limits:
     upload_bytes: int = 64 * 1024 * 1024
 
 
-def create_router(limits: Limits) -> APIRouter:
+def create_router(limits: Limits, parts: LearnedParts) -> APIRouter:
     """Make the router; the limits come from the settings, which only the application reads."""
     router = APIRouter(prefix="/indexing", tags=["indexing"])
     threads = anyio.CapacityLimiter(WORKING_THREADS)
@@ -127,7 +131,8 @@ def create_router(limits: Limits) -> APIRouter:
         """
         form = format or accepted(request.headers.get("accept"), MEDIA_TYPES)
         question = _question(asked, asked, limits)
-        result = await finished(request, jobs, Work.of(question), idempotency_key)
+        chosen = await learned(parts, asked, "body")
+        result = await finished(request, jobs, Work.of(question, chosen), idempotency_key)
         if isinstance(result, Response):
             return result
         writing = partial(written, result, form, question.peaks, rows=rows)
@@ -139,17 +144,30 @@ def create_router(limits: Limits) -> APIRouter:
 
 @dataclass(frozen=True)
 class Work:
-    """A job to submit, and how long a caller without a preference waits for it."""
+    """A job to submit.
+
+    Attributes:
+        patience_s: how long a caller without a preference waits for it.
+        asked: the caller's own words, without the versions that aliases name today: with the same key they ask for the
+            same job, also when an alias has moved meanwhile.
+    """
 
     kind: str
     payload: bytes
     patience_s: float
+    asked: Callable[[], bytes]
     priority: int = INTERACTIVE
     parts: Sequence[bytes] = ()
 
     @classmethod
-    def of(cls, question: Question) -> Work:
-        return cls("indexing.solve", job.payload(question), question.options.max_seconds + MARGIN_S)
+    def of(cls, question: Question, chosen: Chosen) -> Work:
+        """The job of one pattern."""
+        return cls(
+            "indexing.solve",
+            job.payload(question.with_models(chosen.models, chosen.warnings)),
+            question.options.max_seconds + MARGIN_S,
+            asked=lambda: job.payload(question) + chosen.words,
+        )
 
 
 async def finished(request: Request, jobs: Jobs, work: Work, key: str | None = None) -> bytes | Response:
@@ -157,9 +175,22 @@ async def finished(request: Request, jobs: Jobs, work: Work, key: str | None = N
 
     A caller who hangs up cancels the job, but not where it gave a key: with that it may ask again.
     """
-    job_id = await jobs.submit(work.kind, work.payload, priority=work.priority, parts=work.parts, key=key)
+    asked = None if key is None else await anyio.to_thread.run_sync(work.asked)
+    job_id = await jobs.submit(work.kind, work.payload, priority=work.priority, parts=work.parts, key=key, asked=asked)
     record = await answer_or_accept(request, jobs, job_id, max_wait_s=work.patience_s, cancel_on_disconnect=key is None)
     return record if isinstance(record, Response) else record.result or b"{}"
+
+
+async def learned(parts: LearnedParts, asked: LearnedIn, where: str) -> Chosen:
+    """Resolve the learned parts of a request, whose options stand in its ``body`` or ``query``.
+
+    Raises:
+        AppError: as `LearnedParts.chosen`, with the place of what is wrong.
+    """
+    try:
+        return await parts.chosen(asked)
+    except AppError as error:
+        raise located(error, where) from None
 
 
 def _question(lines: LinesIn, options: OptionsIn, limits: Limits) -> Question:

@@ -20,9 +20,11 @@ from app.api.indexing import (
     Work,
     check_options,
     finished,
+    learned,
     located,
 )
 from app.api.indexing_files import SolveQuery, of_file
+from app.api.indexing_models import Chosen, LearnedParts
 from app.api.indexing_schema import (
     BATCH_EXAMPLES,
     BatchAnswer,
@@ -58,7 +60,7 @@ class FilesQuery(SolveQuery):
     """What may be said beside many files: the same of all."""
 
 
-def create_router(limits: Limits) -> APIRouter:
+def create_router(limits: Limits, parts: LearnedParts) -> APIRouter:
     """Make the router; the limits come from the settings, which only the application reads."""
     router = APIRouter(prefix="/indexing", tags=["indexing"])
     threads = anyio.CapacityLimiter(WORKING_THREADS)
@@ -82,7 +84,8 @@ def create_router(limits: Limits) -> APIRouter:
         Made for series: send `Prefer: respond-async` and look at the job, whose `progress` counts the patterns
         (`done`, `total`; on a GPU, groups of 64 of them). A single pattern is never behind a batch.
         """
-        work = await anyio.to_thread.run_sync(partial(_batch_work, asked, limits), limiter=threads)
+        chosen = await learned(parts, asked, "body")
+        work = await anyio.to_thread.run_sync(partial(_batch_work, asked, chosen, limits), limiter=threads)
         return await _answered(request, jobs, work, idempotency_key)
 
     @router.post(
@@ -106,14 +109,11 @@ def create_router(limits: Limits) -> APIRouter:
         are the same for all. Send `Prefer: respond-async` and look at the job, whose `progress` counts the files.
         """
         sent = (await form_files(request, query.filename, field=FIELD, most=limits.patterns))[FIELD]
-        work = await anyio.to_thread.run_sync(partial(_files_work, sent, query, limits), limiter=threads)
+        chosen = await learned(parts, query, "query")
+        work = await anyio.to_thread.run_sync(partial(_files_work, sent, query, chosen, limits), limiter=threads)
         return await _answered(request, jobs, work, idempotency_key)
 
     return router
-
-
-def _work(kind: str, payload: bytes, parts: list[bytes], seconds: float) -> Work:
-    return Work(kind, payload, seconds + MARGIN_S, BATCH, parts)
 
 
 async def _answered(request: Request, jobs: JobsOf, work: Work, key: str | None) -> Response:
@@ -121,10 +121,20 @@ async def _answered(request: Request, jobs: JobsOf, work: Work, key: str | None)
     return result if isinstance(result, Response) else Response(result, media_type=JSON)
 
 
-def _batch_work(asked: BatchRequest, limits: Limits) -> Work:
+def _batch_work(asked: BatchRequest, chosen: Chosen, limits: Limits) -> Work:
     size = batch_job.patterns_in_part(asked.device)
     questions = _questions(asked, limits, size)
-    return _work("indexing.batch", b"{}", batch_job.parts(questions, size), asked.max_seconds * len(questions))
+    with_models = [
+        one.with_models(chosen.models, chosen.warnings) if isinstance(one, Question) else one for one in questions
+    ]
+    return Work(
+        "indexing.batch",
+        b"{}",
+        asked.max_seconds * len(questions) + MARGIN_S,
+        asked=lambda: b"".join(batch_job.parts(questions, size)) + chosen.words,
+        priority=BATCH,
+        parts=batch_job.parts(with_models, size),
+    )
 
 
 def _questions(asked: BatchRequest, limits: Limits, size: int) -> list[Question | dict[str, Any]]:
@@ -147,11 +157,18 @@ def _in_place(pattern: LinesIn | RefusedPattern, index: int, options: OptionsIn)
         return error_content(error, *way)
 
 
-def _files_work(sent: list[File], query: FilesQuery, limits: Limits) -> Work:
+def _files_work(sent: list[File], query: FilesQuery, chosen: Chosen, limits: Limits) -> Work:
     try:
         check_options(query, limits)
         found = files_job.unpacked(sent, most=limits.patterns, total_bytes=limits.upload_bytes)
     except AppError as error:
         raise of_file(error, FIELD) from None
-    parts = files_job.parts(found, query.options(), query.changes())
-    return _work("indexing.files", files_job.payload(found), parts, query.max_seconds * len(parts))
+    options, changes, about = query.options(), query.changes(), files_job.payload(found)
+    return Work(
+        "indexing.files",
+        about,
+        query.max_seconds * len(found.files) + MARGIN_S,
+        asked=lambda: about + b"".join(files_job.parts(found, options, changes)) + chosen.words,
+        priority=BATCH,
+        parts=files_job.parts(found, options, changes, chosen.models, chosen.warnings),
+    )

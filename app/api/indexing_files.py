@@ -20,6 +20,7 @@ from app.api.indexing import (
     Work,
     check_options,
     finished,
+    learned,
 )
 from app.api.indexing_answers import (
     MEDIA_TYPES,
@@ -30,7 +31,8 @@ from app.api.indexing_answers import (
     peaks_written,
     written,
 )
-from app.api.indexing_schema import OptionsIn, PeaksAnswer, SolveAnswer
+from app.api.indexing_models import LearnedParts
+from app.api.indexing_schema import LearnedIn, OptionsIn, PeaksAnswer, SolveAnswer
 from app.api.jobs import IdempotencyKey
 from app.api.negotiation import BINARY, VARY, accepted, answered_as
 from app.api.problems import BODY, at, documented
@@ -98,7 +100,7 @@ class PeaksQuery(PatternQuery):
         return FileOptions("pattern", self.axis, self.wavelength_ang, self.search(self.max_peaks))
 
 
-class SolveQuery(PatternQuery, OptionsIn):
+class SolveQuery(PatternQuery, OptionsIn, LearnedIn):
     """What may be said beside files whose cells are asked for."""
 
     model_config = ConfigDict(strict=False)
@@ -107,7 +109,7 @@ class SolveQuery(PatternQuery, OptionsIn):
         Content, Field(description="`pattern`, `lines`, or `auto`: fewer than 50 rows of numbers are a list of lines.")
     ] = "auto"
 
-    @field_validator("lattices", mode="before")
+    @field_validator("lattices", "models", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """Names with commas between, or the parameter several times."""
@@ -129,7 +131,7 @@ class SolveFileQuery(SolveQuery):
     )
 
 
-def create_router(limits: Limits) -> APIRouter:
+def create_router(limits: Limits, parts: LearnedParts) -> APIRouter:
     """Make the router; the limits come from the settings, which only the application reads."""
     router = APIRouter(prefix="/indexing", tags=["indexing"])
     threads = anyio.CapacityLimiter(WORKING_THREADS)
@@ -181,7 +183,8 @@ def create_router(limits: Limits) -> APIRouter:
         name, body = await one_file(request, query.filename)
         asking = partial(_asked, body, name, query, limits)
         upload, question = await anyio.to_thread.run_sync(asking, limiter=threads)
-        result = await finished(request, jobs, Work.of(question), idempotency_key)
+        chosen = await learned(parts, query, "query")
+        result = await finished(request, jobs, Work.of(question, chosen), idempotency_key)
         if isinstance(result, Response):
             return result
         writing = partial(written, result, form, question.peaks, upload.search, rows=query.rows)

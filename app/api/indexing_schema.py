@@ -18,8 +18,9 @@ from pydantic import (
 )
 
 from app.api.indexing_examples import BATCH_EXAMPLES, EXAMPLES
-from app.api.schema import FieldError, Input, Output
+from app.api.schema import FieldError, Input, Output, UsedModel
 from app.crystallography import bragg
+from app.indexing.learned.choice import CHOICE_PATTERN
 from app.indexing.peaks import KINDS, MAX_LINES, Given, KindName
 from app.indexing.problem import SolveOptions
 from app.indexing.question import RANGES
@@ -190,7 +191,35 @@ class OptionsIn(Input):
         return {name: value for name, value in given.items() if value is not None}
 
 
-class SolveRequest(LinesIn, OptionsIn):
+class LearnedIn(Input):
+    """Which learned parts take part. Nothing need be said."""
+
+    learned: Annotated[
+        bool | None,
+        Field(
+            description="Whether models from the store take part in the search and give the probability. Left out: as "
+            "the service is set, normally true."
+        ),
+    ] = None
+    models: Annotated[
+        list[Annotated[str, Field(pattern=CHOICE_PATTERN, max_length=100)]] | None,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="The models that take part, and no others: `name`, `name:version` or `name:alias`. Left out: "
+            "of every learned part what `stable` names.",
+            examples=[["indexing-probability:1"]],
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.models is not None and self.learned is False:
+            raise ValueError("models names what takes part, and learned is false: leave one of them out")
+        return self
+
+
+class SolveRequest(LinesIn, OptionsIn, LearnedIn):
     """Lines of one pattern, and what to search."""
 
 
@@ -221,7 +250,7 @@ def _refused_in_place(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         )
 
 
-class BatchRequest(OptionsIn):
+class BatchRequest(OptionsIn, LearnedIn):
     """Many patterns with the same options; `max_seconds` is for each."""
 
     patterns: Annotated[
@@ -293,7 +322,14 @@ class SolutionOut(CellSummary):
     ]
     f20_mean_delta_deg: Annotated[float | None, Field(description="Mean |delta 2theta| behind F_N [deg].")]
     f20_n_possible: Annotated[int | None, Field(description="Possible lines behind F_N.")]
-    weight: Annotated[float, Field(description="Share of the probability among the answered cells, 0 to 1.")]
+    weight: Annotated[float, Field(description="Share of the evidence among the answered cells, 0 to 1.")]
+    probability: Annotated[
+        float | None,
+        Field(
+            description="Calibrated probability that this cell is the lattice, 0 to 1; those of an answer sum to at "
+            "most 1. Null where no model for it took part."
+        ),
+    ]
     zero_shift_deg: Annotated[float, Field(description="Observed 2theta = true 2theta + zero shift [deg].")]
     n_possible: Annotated[int, Field(description="Distinct lines that the cell predicts up to the last used one.")]
     relatives: Annotated[
@@ -329,9 +365,20 @@ class SolveAnswer(Output):
         ),
     ]
     confidence: Annotated[
-        float, Field(description="Probability by the solver's own model that the first cell is the lattice, 0 to 1.")
+        float,
+        Field(
+            description="Probability that the first cell is the lattice, 0 to 1: calibrated where a model for it took "
+            "part, else its share of the evidence, which is too sure of itself."
+        ),
     ]
-    warnings: Annotated[list[str], Field(description="What to know of the lines.")]
+    probability: Annotated[
+        float | None,
+        Field(description="Calibrated probability that the lattice is among the cells; null without a model for it."),
+    ]
+    warnings: Annotated[
+        list[str], Field(description="What to know of the lines, and of learned parts that did not take part.")
+    ]
+    models: Annotated[list[UsedModel], Field(description="Learned parts that took part, with their versions.")]
     searches: Annotated[list[SearchOut], Field(description="What was searched, and whether completely.")]
     n_candidates: Annotated[int, Field(description="Cells tried in all.")]
     seconds: Annotated[float, Field(description="Time of the search [s].")]

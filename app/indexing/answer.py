@@ -10,6 +10,7 @@ import numpy as np
 
 from app.crystallography import bragg
 from app.crystallography.cell import UnitCell
+from app.indexing.learned.choice import models_content, models_from_content
 from app.indexing.problem import Extinction, IndexedLine, Progress, SearchReport, Solution, SolveResult
 
 CELL_DIGITS: Final = 5
@@ -36,7 +37,9 @@ def result_content(result: SolveResult, *, wavelength_ang: float | None, name: s
         "solutions": [_solution(solution, angles) for solution in result.solutions],
         "stopped": result.stopped,
         "confidence": _rounded(result.confidence, 6),
+        "probability": _rounded(result.probability, 6),
         "warnings": list(result.warnings),
+        "models": models_content(result.models),
         "searches": [_search(search) for search in result.searches],
         "n_candidates": int(result.n_candidates),
         "seconds": _rounded(result.seconds, 4),
@@ -59,6 +62,7 @@ def _solution(solution: Solution, angles: Mapping[float, float]) -> dict[str, An
     """Give one cell with all it says of the lines."""
     return {
         **cell_summary(solution),
+        "probability": _rounded(solution.probability, 6),
         "cell_sigma": _cell(solution.cell_sigma, SIGMA_DIGITS),
         "f20_mean_delta_deg": _rounded(solution.f20_mean_delta_deg, ANGLE_DIGITS),
         "f20_n_possible": None if solution.f20_n_possible is None else int(solution.f20_n_possible),
@@ -162,6 +166,8 @@ def result_from_content(content: Mapping[str, Any]) -> SolveResult:
         seed=content["seed"],
         device=content["device"],
         warnings=tuple(content["warnings"]),
+        probability=content.get("probability"),
+        models=models_from_content(content.get("models", ())),
     )
 
 

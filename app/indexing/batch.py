@@ -17,13 +17,15 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from multiprocessing import get_context, parent_process
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from jaxtyping import Float
 
 from app.errors import InvalidInput
-from app.indexing.problem import PeakList, ShouldStop, SolveOptions, SolveResult
+from app.indexing.learned.shelf import Shelf, tried
+from app.indexing.problem import PeakList, ShouldStop, SolveOptions, SolveResult, UsedModel
 from app.indexing.search.cells import Limits
 from app.indexing.search.dense import Task
 from app.indexing.search.generator import Effort, Proposal
@@ -88,10 +90,17 @@ class Finishers:
         self._pool.shutdown(cancel_futures=True)
 
     def submit(
-        self, peaks: PeakList, options: SolveOptions, proposed: Proposed | None, *, follow_up: bool
+        self,
+        peaks: PeakList,
+        options: SolveOptions,
+        proposed: Proposed | None,
+        *,
+        follow_up: bool,
+        models: Sequence[UsedModel] = (),
+        store: Path | None = None,
     ) -> Future[SolveResult]:
-        """Finish one pattern; without a proposal, solve it."""
-        return self._pool.submit(_finish, peaks, options, proposed, follow_up)
+        """Finish one pattern, with these learned parts of a model store; without a proposal, solve it."""
+        return self._pool.submit(_finish, peaks, options, proposed, follow_up, tuple(models), store)
 
     def warm_up(self) -> None:
         """Wait until the compiled code is loaded in all of them."""
@@ -115,6 +124,8 @@ def solve_many(
     on_done: OnDone | None = None,
     should_stop: ShouldStop | None = None,
     search: DeviceSearch | None = None,
+    models: Sequence[Sequence[UsedModel]] = (),
+    shelf: Shelf | None = None,
 ) -> tuple[Answer, ...]:
     """Index many lists of lines.
 
@@ -128,6 +139,8 @@ def solve_many(
         on_done: told of each answer.
         should_stop: asked often; True ends the search, and patterns without an answer get one without solutions.
         search: the device's part, to be forced or kept; by default chosen by the device that the options name.
+        models: learned parts that are to take part, of each pattern; empty for none.
+        shelf: where they are.
 
     Returns:
         An answer or an error for each pattern, in their order.
@@ -139,7 +152,8 @@ def solve_many(
     if not peaks:
         return ()
     search = search or device_search(each[0].device)
-    batch = _Batch(list(peaks), each, follow_up, finishers, on_done, should_stop)
+    wanted = [tuple(one) for one in models] or [()] * len(peaks)
+    batch = _Batch(list(peaks), each, wanted, shelf or Shelf(), follow_up, finishers, on_done, should_stop)
     return batch.run(search)
 
 
@@ -178,6 +192,8 @@ class _Batch:
 
     peaks: list[PeakList]
     options: list[SolveOptions]
+    models: list[tuple[UsedModel, ...]]
+    shelf: Shelf
     follow_up: bool
     finishers: Finishers | None
     on_done: OnDone | None
@@ -220,12 +236,19 @@ class _Batch:
                 self._keep(index, error)
 
     def _start(self, index: int, proposed: Proposed | None) -> None:
-        peaks, options = self.peaks[index], self.options[index]
+        peaks, options, models = self.peaks[index], self.options[index], self.models[index]
         if self.finishers is not None:
-            self.running[self.finishers.submit(peaks, options, proposed, follow_up=self.follow_up)] = index
+            future = self.finishers.submit(
+                peaks, options, proposed, follow_up=self.follow_up, models=models, store=self.shelf.root
+            )
+            self.running[future] = index
             return
+        rounds = rounds_with(proposed, follow_up=self.follow_up)
         try:
-            answer = solve(peaks, options, None, self.should_stop, rounds_with(proposed, follow_up=self.follow_up))
+            answer = tried(
+                lambda learned: solve(peaks, options, None, self.should_stop, rounds, learned),
+                self.shelf.at_hand(models),
+            )
         except Exception as error:
             answer = error
         self._keep(index, answer)
@@ -281,6 +304,8 @@ def _unsolved(options: SolveOptions) -> SolveResult:
 
 
 _STOP: list[Any] = []
+_SHELF: Final = Shelf()
+"""Of a process that finishes patterns."""
 
 
 def _start_finisher(stop: Any) -> None:
@@ -295,5 +320,15 @@ def _end_with_parent() -> None:
         os._exit(0)
 
 
-def _finish(peaks: PeakList, options: SolveOptions, proposed: Proposed | None, follow_up: bool) -> SolveResult:
-    return solve(peaks, options, None, _STOP[0].is_set, rounds_with(proposed, follow_up=follow_up))
+def _finish(
+    peaks: PeakList,
+    options: SolveOptions,
+    proposed: Proposed | None,
+    follow_up: bool,
+    models: tuple[UsedModel, ...],
+    store: Path | None,
+) -> SolveResult:
+    if store is not None:
+        _SHELF.take_from(store)
+    rounds = rounds_with(proposed, follow_up=follow_up)
+    return tried(lambda learned: solve(peaks, options, None, _STOP[0].is_set, rounds, learned), _SHELF.at_hand(models))

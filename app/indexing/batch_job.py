@@ -16,8 +16,8 @@ import structlog
 
 from app.errors import AppError
 from app.indexing.answer import result_content
-from app.indexing.job import Report, answered, error_content, to_json
-from app.indexing.problem import PeakList, ShouldStop, SolveOptions, SolveResult
+from app.indexing.job import SHELF, Report, answered, error_content, to_json, use_store
+from app.indexing.problem import PeakList, ShouldStop, SolveOptions, SolveResult, UsedModel
 from app.indexing.question import Question, question_content, question_from_content
 
 GPU_PATTERNS: Final = 64
@@ -34,9 +34,14 @@ class SolveMany(Protocol):
         peaks: Sequence[PeakList],
         options: Sequence[SolveOptions],
         *,
+        models: Sequence[Sequence[UsedModel]],
         on_done: Callable[[int, SolveResult | Exception], None],
         should_stop: ShouldStop,
     ) -> object: ...
+
+
+warm_up = use_store
+"""What is compiled is warmed up by `app.indexing.job`."""
 
 
 def patterns_in_part(device: str) -> int:
@@ -101,8 +106,13 @@ def _together(
     def on_done(number: int, answer: SolveResult | Exception) -> None:
         answers[places[number]] = _content_of(questions[number], answer)
 
-    options = [question.options for question in questions]
-    solve_many([question.peaks for question in questions], options, on_done=on_done, should_stop=cancelled)
+    solve_many(
+        [question.peaks for question in questions],
+        [question.options for question in questions],
+        models=[question.models for question in questions],
+        on_done=on_done,
+        should_stop=cancelled,
+    )
     return answers
 
 
@@ -122,4 +132,4 @@ def _solve_many(entries: Sequence[Mapping[str, Any]]) -> SolveMany | None:
     from app.indexing.batch import device_search, kept_finishers, solve_many
 
     search = device_search("auto")
-    return partial(solve_many, search=search, finishers=kept_finishers()) if search is not None else None
+    return partial(solve_many, search=search, finishers=kept_finishers(), shelf=SHELF) if search is not None else None

@@ -14,14 +14,18 @@ import orjson
 
 from app.errors import AppError, InvalidInput, TooLarge
 from app.indexing.batch_job import failed, in_place
-from app.indexing.job import Report, error_content, to_json
+from app.indexing.job import Report, error_content, to_json, use_store
+from app.indexing.learned.choice import models_content, models_from_content
 from app.indexing.patterns.pattern_files import MAX_BYTES
 from app.indexing.patterns.peak_search import PeakOptions
-from app.indexing.problem import ShouldStop, SolveOptions
+from app.indexing.problem import ShouldStop, SolveOptions, UsedModel
 from app.indexing.upload import FileOptions, question_from_upload, read_upload
 from app.zip_files import MAGICS, Limits, display_name, unzip
 
 HIDDEN: Final = "hidden file"
+
+warm_up = use_store
+"""What is compiled is warmed up by `app.indexing.job`."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,24 @@ def payload(found: Unpacked) -> bytes:
     return to_json({"skipped": [{"file": name, "reason": reason} for name, reason in found.skipped]})
 
 
-def parts(found: Unpacked, options: FileOptions, changes: Mapping[str, Any]) -> list[bytes]:
-    """Write each file as a part of the job; ``changes`` as `app.indexing.question.ask` takes them."""
+def parts(
+    found: Unpacked,
+    options: FileOptions,
+    changes: Mapping[str, Any],
+    models: Sequence[UsedModel] = (),
+    warnings: Sequence[str] = (),
+) -> list[bytes]:
+    """Write each file as a part of the job.
+
+    Args:
+        found: the files.
+        options: how to read them.
+        changes: as `app.indexing.question.ask` takes them.
+        models: learned parts that are to take part.
+        warnings: what is to know of them; goes into every answer.
+    """
     told = {"options": asdict(options), "changes": dict(changes)}
+    told |= {"models": models_content(models), "warnings": list(warnings)}
     return [to_json({"file": name, "content": b64encode(data).decode(), **told}) for name, data in found.files]
 
 
@@ -83,7 +102,9 @@ def run(payload: bytes, report: Report, cancelled: ShouldStop) -> bytes:
     search = PeakOptions(**part["options"]["search"])
     try:
         upload = read_upload(b64decode(part["content"]), name, FileOptions(**{**part["options"], "search": search}))
-        answer = in_place(question_from_upload(upload, part["changes"]), report, cancelled)
+        question = question_from_upload(upload, part["changes"])
+        models = models_from_content(part.get("models", ()))
+        answer = in_place(question.with_models(models, part.get("warnings", ())), report, cancelled)
     except AppError as error:
         answer = {"result": None, "error": _error_content(error)}
     except Exception as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -14,6 +15,8 @@ import orjson
 
 from app.errors import AppError
 from app.indexing.answer import progress_content, result_content
+from app.indexing.learned.models import NOTHING_LEARNED, Learned
+from app.indexing.learned.shelf import Shelf, tried
 from app.indexing.problem import OnProgress, PeakList, Progress, ShouldStop, SolveOptions, SolveResult
 from app.indexing.question import Question, question_content, question_from_content
 
@@ -30,7 +33,19 @@ class Solve(Protocol):
         options: SolveOptions,
         on_progress: OnProgress | None = None,
         should_stop: ShouldStop | None = None,
+        *,
+        learned: Learned = NOTHING_LEARNED,
     ) -> SolveResult: ...
+
+
+SHELF: Final = Shelf()
+"""The learned parts that this process has at hand for its jobs."""
+
+
+def use_store(folder: str) -> None:
+    """Take learned parts from this model store from now on; an empty text leaves it as it is."""
+    if folder:
+        SHELF.take_from(Path(folder))
 
 
 def payload(question: Question) -> bytes:
@@ -52,8 +67,13 @@ def answered(question: Question, report: Report, cancelled: ShouldStop) -> dict[
 def solved(
     question: Question, on_progress: OnProgress | None = None, should_stop: ShouldStop | None = None
 ) -> SolveResult:
-    """Solve one pattern; what is to know of its lines stands before the solver's own warnings."""
-    result = _solve()(question.peaks, question.options, on_progress, should_stop)
+    """Solve one pattern with its learned parts. Warnings of its lines stand before the solver's own."""
+    solve = _solve()
+
+    def solve_with(learned: Learned) -> SolveResult:
+        return solve(question.peaks, question.options, on_progress, should_stop, learned=learned)
+
+    result = tried(solve_with, SHELF.at_hand(question.models))
     return replace(result, warnings=(*question.warnings, *result.warnings))
 
 
@@ -86,7 +106,13 @@ def to_json(content: Any) -> bytes:
     return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def warm_up() -> None:
-    """Solve something small, so that the compiled code is loaded and the first job is as fast as the second."""
+def warm_up(store: str = "") -> None:
+    """Load what jobs need, so that the first is as fast as the second: compiled code, and the learned parts.
+
+    Args:
+        store: folder of the model store; empty where there is none.
+    """
+    use_store(store)
     cube = np.array([1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13]) / 16.0
-    _solve()(PeakList(cube, wavelength_ang=1.5406), SolveOptions(max_seconds=WARM_UP_S))
+    lines, options = PeakList(cube, wavelength_ang=1.5406), SolveOptions(max_seconds=WARM_UP_S)
+    solved(Question(lines, options, models=SHELF.default()))

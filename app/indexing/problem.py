@@ -152,6 +152,19 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class UsedModel:
+    """One version of a learned part.
+
+    Attributes:
+        alias: by which it was asked; None where the number was.
+    """
+
+    name: str
+    version: int
+    alias: str | None = None
+
+
+@dataclass(frozen=True)
 class SolveResult:
     """The answer.
 
@@ -161,8 +174,10 @@ class SolveResult:
             ``cancelled``.
         confidence: probability that the first solution is the lattice, 0 to 1: calibrated where a model for it is at
             hand, otherwise its share of the evidence.
-        warnings: what the user should know about the lines: duplicates merged, few lines, a dominant zone.
+        warnings: what the user should know about the lines: duplicates merged, few lines, a dominant zone; and of
+            learned parts that were asked for and could not take part.
         probability: calibrated, that the lattice is among the solutions, 0 to 1; None without a model.
+        models: learned parts that took part.
     """
 
     solutions: tuple[Solution, ...]
@@ -175,6 +190,7 @@ class SolveResult:
     device: str
     warnings: tuple[str, ...] = ()
     probability: float | None = None
+    models: tuple[UsedModel, ...] = ()
 
 
 OnProgress = Callable[[Progress], None]

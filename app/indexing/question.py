@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from app.indexing.learned.choice import models_content, models_from_content
 from app.indexing.peaks import MIN_LINES, Given, KindName, peak_list, refused
-from app.indexing.problem import BRAVAIS, PeakList, SolveOptions
+from app.indexing.problem import BRAVAIS, PeakList, SolveOptions, UsedModel
 
 DEVICES: Final = ("auto", "cpu", "gpu")
 RANGES: Final[Mapping[str, tuple[float, float]]] = {
@@ -35,12 +36,18 @@ class Question:
         options: what to search.
         warnings: what the user should know of the lines; goes into the answer.
         name: the user's label.
+        models: versions of the learned parts that are to take part.
     """
 
     peaks: PeakList
     options: SolveOptions
     warnings: tuple[str, ...] = ()
     name: str = ""
+    models: tuple[UsedModel, ...] = ()
+
+    def with_models(self, models: Sequence[UsedModel], warnings: Sequence[str] = ()) -> Question:
+        """The same question with these learned parts, and what is to know of them."""
+        return replace(self, models=tuple(models), warnings=(*self.warnings, *warnings))
 
 
 def ask(given: Given, changes: Mapping[str, Any], *, name: str = "") -> Question:
@@ -127,6 +134,7 @@ def question_content(question: Question) -> dict[str, Any]:
         "options": asdict(question.options),
         "warnings": list(question.warnings),
         "name": question.name,
+        "models": models_content(question.models),
     }
 
 
@@ -136,4 +144,6 @@ def question_from_content(content: Mapping[str, Any]) -> Question:
         name: value if name == "wavelength_ang" else np.array(value) for name, value in content["peaks"].items()
     }
     options = SolveOptions(**{**content["options"], "lattices": tuple(content["options"]["lattices"])})
-    return Question(PeakList(**peaks), options, tuple(content["warnings"]), content["name"])
+    # Left out by jobs that were queued before there were learned parts.
+    models = models_from_content(content.get("models", ()))
+    return Question(PeakList(**peaks), options, tuple(content["warnings"]), content["name"], models)

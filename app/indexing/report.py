@@ -33,6 +33,7 @@ _SUMMARY: Final[dict[str, Callable[[Solution], object]]] = {
     "zero_shift_deg": lambda one: _plain(one.zero_shift_deg, 4),
     "log_odds": lambda one: _plain(one.log_odds, 2),
     "weight": lambda one: _plain(one.weight, 5),
+    "probability": lambda one: _plain(one.probability, 5),
     "extinction": lambda one: one.extinctions[0].symbol if one.extinctions else "",
     "relatives": lambda one: " ".join(str(index + 1) for index in one.relatives),
     "found_by": lambda one: one.found_by,
@@ -249,10 +250,13 @@ def _details(rank: int, solution: Solution, result: SolveResult, name: str) -> s
         n = min(20, solution.n_lines)
         merit += f", F{n} = {solution.f20:.1f} ({solution.f20_mean_delta_deg:.4f}, {solution.f20_n_possible})"
     start = f"{label}: solution" if label else "Solution"
+    known = solution.probability
+    probability = "" if known is None else f"; probability that it is the lattice {known:.3f}"
+    models = ", ".join(f"{model.name} version {model.version}" for model in result.models)
     return (
         f"{start} {rank} of {len(result.solutions)} by indexing of powder lines; {merit}; "
-        f"{solution.n_indexed} of {solution.n_lines} lines indexed; weight among the solutions {solution.weight:.3f}. "
-        "A proposal, not a refined structure."
+        f"{solution.n_indexed} of {solution.n_lines} lines indexed; weight among the solutions {solution.weight:.3f}"
+        f"{probability}. " + (f"Learned parts: {models}. " if models else "") + "A proposal, not a refined structure."
     )
 
 

@@ -12,7 +12,7 @@ Run = Callable[[bytes, Callable[[bytes], None], Callable[[], bool]], bytes]
 
 It may call ``report(progress)`` at any time, and should return soon, with what it has, once ``cancelled()`` is true. An
 `AppError` that it raises is told to the caller; of any other error only that it happened. Where its module has a
-function ``warm_up()``, every worker calls it once before the first job of that module.
+function ``warm_up(place)``, every worker calls it once before the first job of that module, with the kind's place.
 """
 
 Join = Callable[[bytes, Sequence[bytes]], bytes]
@@ -27,11 +27,13 @@ class Kind:
         run: ``module:function``, a `Run`; for each part where a job is made of parts.
         join: ``module:function``, a `Join`; without one, jobs of this kind cannot be made of parts.
         eager: imported and warmed up when a worker starts; else with its first job.
+        place: of what its jobs read beside their payload, as the workers see it: a folder of models.
     """
 
     run: str
     join: str = ""
     eager: bool = True
+    place: str = ""
 
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
@@ -45,3 +47,5 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     }
 )
 """Kind of job -> what runs it."""
+WITH_MODELS: Final = frozenset({"indexing.solve", "indexing.batch", "indexing.files"})
+"""Kinds whose place is the model store."""

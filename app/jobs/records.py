@@ -130,6 +130,7 @@ class Records:
         max_queued: int,
         parts: Sequence[bytes] = (),
         key: str | None = None,
+        asked: bytes | None = None,
         principal: str = "",
     ) -> str:
         """Queue a job, with all its parts or not at all, and give its id.
@@ -141,6 +142,7 @@ class Records:
             max_queued: most jobs that wait; parts, and jobs of which a part has begun, do not count.
             parts: the payload of each part.
             key: of the caller's choice: a job that was added with it before, and is still kept, is not added again.
+            asked: what makes two jobs with one key the same; payload and parts where it is left out.
             principal: whose key it is.
 
         Raises:
@@ -150,7 +152,8 @@ class Records:
         row = self._row(kind, payload, priority=priority, parts=parts, principal=principal)
         if key is None:
             return self._insert(row, parts, max_queued)
-        row |= {"idempotency": sha256(key.encode()).hexdigest(), "work": _digest(kind, payload, parts)}
+        same: tuple[bytes, Sequence[bytes]] = (payload, parts) if asked is None else (asked, ())
+        row |= {"idempotency": sha256(key.encode()).hexdigest(), "work": _digest(kind, *same)}
         for _ in range(KEY_TRIES):
             known = self._known(row)
             if known is not None:

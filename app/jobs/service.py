@@ -93,6 +93,7 @@ class Jobs:
         priority: int = INTERACTIVE,
         parts: Sequence[bytes] = (),
         key: str | None = None,
+        asked: bytes | None = None,
     ) -> str:
         """Queue a job and give its id.
 
@@ -104,6 +105,7 @@ class Jobs:
                 that fails fails the job.
             key: of the caller's choice; the same key with the same work gives the id of the same job, for as long as
                 its record is kept.
+            asked: what makes the work the same, where payload and parts say more than the caller did.
 
         Raises:
             Busy: too many jobs wait.
@@ -118,7 +120,9 @@ class Jobs:
             raise JobsUnavailable(f"Jobs of the kind {kind} cannot run here; the service's log says why.")
         limit = self._max_queued
         job_id = await self._ask(
-            lambda records: records.add(kind, payload, priority=priority, max_queued=limit, parts=parts, key=key)
+            lambda records: records.add(
+                kind, payload, priority=priority, max_queued=limit, parts=parts, key=key, asked=asked
+            )
         )
         self._engine.wake()
         return job_id

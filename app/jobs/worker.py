@@ -85,7 +85,7 @@ class Code:
         for name, kind in self._kinds.items():
             try:
                 for target in filter(None, (kind.run, kind.join)) if kind.eager else ():
-                    self._function(target)
+                    self._function(target, kind.place)
             except Exception as error:
                 _log.exception("a kind of job cannot be loaded", kind=name)
                 unavailable[name] = f"{type(error).__name__} while its code was loaded"
@@ -102,23 +102,23 @@ class Code:
         if kind is None:
             raise JobsUnavailable("The service knows no such kind of job.")
         if work.results is not None:
-            return self._wanted(work.kind, kind.join)(work.payload, work.results)
-        return self._wanted(work.kind, kind.run)(work.payload, report, cancelled)
+            return self._wanted(work.kind, kind.join, kind.place)(work.payload, work.results)
+        return self._wanted(work.kind, kind.run, kind.place)(work.payload, report, cancelled)
 
-    def _wanted(self, kind: str, target: str) -> Callable[..., bytes]:
+    def _wanted(self, name: str, target: str, place: str) -> Callable[..., bytes]:
         try:
-            return self._function(target)
+            return self._function(target, place)
         except Exception as error:
-            _log.exception("a kind of job cannot be loaded", kind=kind)
+            _log.exception("a kind of job cannot be loaded", kind=name)
             told = "The code of this kind of job could not be loaded; the service's log says why."
             raise JobsUnavailable(told) from error
 
-    def _function(self, target: str) -> Callable[..., bytes]:
+    def _function(self, target: str, place: str) -> Callable[..., bytes]:
         if target not in self._loaded:
             module_name, _, function = target.partition(":")
             module = importlib.import_module(module_name)
             if module_name not in self._warm and hasattr(module, "warm_up"):
-                module.warm_up()
+                module.warm_up(place)
             self._warm.add(module_name)
             self._loaded[target] = getattr(module, function)
         return self._loaded[target]

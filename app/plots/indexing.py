@@ -237,9 +237,16 @@ def _title(result: SolveResult, best: Solution | None, name: str) -> str:
         return " · ".join(part for part in (label, f"no cell found ({result.stopped})") if part)
     merit = f"M{min(20, best.n_lines)} = {best.m20:.1f}"
     indexed = f"{best.n_indexed}/{best.n_lines} lines"
-    sure = f"confidence {100 * result.confidence:.0f}%"
+    sure = _sureness(result, best)
     first = " · ".join(part for part in (label, best.bravais, merit, indexed, sure) if part)
     return f"{first}\n{cell_text(best)}"
+
+
+def _sureness(result: SolveResult, best: Solution) -> str:
+    """The calibrated probability of the best cell, or what the solver thinks of it."""
+    if best.probability is None:
+        return f"confidence {100 * result.confidence:.0f}%"
+    return f"probability {100 * best.probability:.0f}%"
 
 
 def cell_text(solution: Solution) -> str:

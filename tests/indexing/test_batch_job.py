@@ -61,7 +61,7 @@ def test_an_answer_of_a_batch_is_that_of_the_pattern_alone() -> None:
 
 
 def test_a_part_goes_to_the_gpu_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    def solve_many(peaks: Any, options: Any, *, on_done: Any, should_stop: Any) -> None:
+    def solve_many(peaks: Any, options: Any, *, models: Any, on_done: Any, should_stop: Any) -> None:
         for number in reversed(range(len(peaks))):
             on_done(number, ZeroDivisionError() if number == 1 else fakes.solve(peaks[number], options[number]))
 

@@ -14,8 +14,8 @@ import pytest
 from app.indexing import job
 from app.indexing.answer import result_content, result_from_content
 from app.indexing.peaks import Given
-from app.indexing.problem import PeakList, SolveOptions
-from app.indexing.question import ask
+from app.indexing.problem import PeakList, SolveOptions, UsedModel
+from app.indexing.question import ask, question_from_content
 from tests import indexing_fakes as fakes
 
 CUBE = Given("d_ang", 4.0 / np.array([1, 2, 3, 4, 5, 6, 8, 9.5]) ** 0.5, wavelength_ang=1.54)
@@ -106,10 +106,29 @@ def test_the_solver_is_asked_as_the_types_say() -> None:
 def test_a_worker_warms_up_by_solving(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[PeakList] = []
 
-    def remembering(peaks: PeakList, *rest: Any) -> Any:
+    def remembering(peaks: PeakList, *rest: Any, **more: Any) -> Any:
         asked.append(peaks)
-        return fakes.solve(peaks, *rest)
+        return fakes.solve(peaks, *rest, **more)
 
     monkeypatch.setattr(job, "_solve", lambda: remembering)
     job.warm_up()
     assert len(asked) == 1
+
+
+def test_the_payload_carries_the_versions_and_not_the_aliases_alone() -> None:
+    models = (UsedModel("indexing-odds", 3, "stable"), UsedModel("indexing-probability", 12))
+    question = ask(CUBE, {}).with_models(models, ["one is missing"])
+    told = orjson.loads(job.payload(question))
+    assert [(one["name"], one["version"]) for one in told["models"]] == [
+        ("indexing-odds", 3),
+        ("indexing-probability", 12),
+    ]
+    back = question_from_content(told)
+    assert (back.models, back.warnings) == (models, ("one is missing",))
+
+
+def test_a_job_that_was_queued_without_learned_parts_is_done_without() -> None:
+    told = orjson.loads(job.payload(ask(CUBE, {})))
+    del told["models"]
+    assert question_from_content(told).models == ()
+    assert orjson.loads(job.run(orjson.dumps(told), lambda _: None, never))["models"] == []

@@ -7,7 +7,7 @@ from collections.abc import Callable
 warm = False
 
 
-def warm_up() -> None:
+def warm_up(_place: str) -> None:
     global warm
     warm = True
 

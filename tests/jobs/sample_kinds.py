@@ -17,10 +17,12 @@ from app.jobs.kinds import Kind
 Report = Callable[[bytes], None]
 Cancelled = Callable[[], bool]
 
+PLACE = "where the models are"
 warm = 0
+places: list[str] = []
 
 KINDS = {
-    name: Kind(f"tests.jobs.sample_kinds:{name}", join="tests.jobs.sample_kinds:joined")
+    name: Kind(f"tests.jobs.sample_kinds:{name}", join="tests.jobs.sample_kinds:joined", place=PLACE)
     for name in (
         "echo",
         "warmth",
@@ -41,9 +43,10 @@ KINDS = {
 }
 
 
-def warm_up() -> None:
+def warm_up(place: str) -> None:
     global warm
     warm += 1
+    places.append(place)
 
 
 def echo(payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
@@ -51,7 +54,7 @@ def echo(payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
 
 
 def warmth(_payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:
-    return orjson.dumps({"warm": warm, "pid": os.getpid(), "session": os.getsid(0)})
+    return orjson.dumps({"warm": warm, "pid": os.getpid(), "session": os.getsid(0), "places": places})
 
 
 def refuse(_payload: bytes, _report: Report, _cancelled: Cancelled) -> bytes:

@@ -259,8 +259,15 @@ def test_half_of_a_batch_is_never_left(records: Records) -> None:
     assert records.claim("a", "worker", lease_s=LEASE_S) is None
 
 
-def keyed(records: Records, key: str = "k", *, payload: bytes = b"1", parts: tuple[bytes, ...] = ()) -> str:
-    return records.add("echo", payload, priority=BATCH, max_queued=2, parts=parts, key=key)
+def keyed(
+    records: Records,
+    key: str = "k",
+    *,
+    payload: bytes = b"1",
+    parts: tuple[bytes, ...] = (),
+    asked: bytes | None = None,
+) -> str:
+    return records.add("echo", payload, priority=BATCH, max_queued=2, parts=parts, key=key, asked=asked)
 
 
 def test_a_key_gives_the_job_that_it_gave_before(records: Records) -> None:
@@ -279,6 +286,13 @@ def test_a_key_with_other_work_is_refused(records: Records, payload: bytes, part
     with pytest.raises(IdempotencyConflict):
         keyed(records, payload=payload, parts=parts)
     assert sum(records.count().values()) == 1
+
+
+def test_a_key_is_held_against_what_was_asked_where_the_work_says_more(records: Records) -> None:
+    first = keyed(records, payload=b"1 by version 3", asked=b"1")
+    assert keyed(records, payload=b"1 by version 4", asked=b"1") == first
+    with pytest.raises(IdempotencyConflict):
+        keyed(records, payload=b"1 by version 3", asked=b"2")
 
 
 def test_keys_of_any_length_and_alphabet_are_told_apart(records: Records) -> None:

@@ -14,6 +14,7 @@ from app.jobs.job import BATCH, INTERACTIVE
 from app.jobs.kinds import Kind
 from app.jobs.service import Jobs
 from tests.jobs.conftest import TIMEOUT_S, Start, outcome, progress, run, until
+from tests.jobs.sample_kinds import PLACE
 
 
 def test_a_result_travels_unchanged(jobs: Jobs) -> None:
@@ -26,6 +27,7 @@ def test_a_result_travels_unchanged(jobs: Jobs) -> None:
 def test_a_worker_is_a_warm_process_of_its_own(jobs: Jobs) -> None:
     told = orjson.loads(outcome(jobs, "warmth").result or b"")
     assert told["warm"] == 1
+    assert told["places"] == [PLACE]
     assert told["pid"] == told["session"] != os.getpid()
 
 

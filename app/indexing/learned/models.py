@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float
 
-from app.indexing.problem import PeakList
+from app.indexing.problem import PeakList, SolveResult
 
 
 class LatticeOdds(Protocol):
@@ -33,6 +33,10 @@ class IndexNetworks(Protocol):
 
 class Probability(Protocol):
     """Gives the probability that a ranked cell is the lattice."""
+
+    def answered(self, result: SolveResult) -> SolveResult:
+        """Give a full answer with its probabilities, perhaps in another order; see `Solution.probability`."""
+        ...
 
 
 @dataclass(frozen=True)
