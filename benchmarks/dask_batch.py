@@ -1,8 +1,9 @@
 """A batch of powder patterns on 1 and 2 Dask workers, and on 1 and 2 embedded ones: `python -m benchmarks.dask_batch`.
 
-Records, scheduler, workers and service are real and on this machine; each pattern is one part of one job. Efficiency is
-t1 / (2 t2). Every round measures all four, one after the other, so that what else the machine does falls on all of
-them; that of the embedded engine says what this machine gives at best.
+Records, scheduler, workers and service are real and on this machine; each pattern is one part of one job. A worker has
+one core: Dask's are bound to one each, and the embedded engine runs with everything around it on as many cores as it
+has workers. Efficiency is t1 / (2 t2). Every round measures all four, one after the other, so that what else the
+machine does falls on all of them.
 """
 
 from __future__ import annotations
@@ -67,6 +68,24 @@ class Batch:
 
 
 @contextmanager
+def bound_to(cores: set[int]) -> Iterator[None]:
+    """Run on these cores, with all threads and processes that are started meanwhile."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _cores(number: int) -> list[int]:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < number:
+        raise SystemExit(f"{number} workers need {number} cores; this process may use {len(cores)}")
+    return cores[:number]
+
+
+@contextmanager
 def dask_workers(number: int) -> Iterator[str]:
     """Start a scheduler and workers on 127.0.0.1; gives the address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -74,11 +93,12 @@ def dask_workers(number: int) -> Iterator[str]:
     address = f"tcp://127.0.0.1:{port}"
     dask = [str(Path(sys.executable).with_name("dask"))]
     here = ["--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
-    commands = [[*dask, "scheduler", "--port", str(port), *here]]
-    commands += [[*dask, "worker", address, "--nthreads", "1", *here]] * number
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
-    processes = [subprocess.Popen(command, **quiet) for command in commands]
+    processes = [subprocess.Popen([*dask, "scheduler", "--port", str(port), *here], **quiet)]
+    for core in _cores(number):
+        with bound_to({core}):
+            processes.append(subprocess.Popen([*dask, "worker", address, "--nthreads", "1", *here], **quiet))
     try:
         yield address
     finally:
@@ -96,7 +116,8 @@ def on_dask(parts: list[bytes], workers: int) -> Batch:
 
 def embedded(parts: list[bytes], workers: int) -> Batch:
     """Do the batch in worker processes of this one."""
-    return _measured(parts, workers, None)
+    with bound_to(set(_cores(workers))):
+        return _measured(parts, workers, None)
 
 
 def _measured(parts: list[bytes], workers: int, engine: DaskEngine | None) -> Batch:
