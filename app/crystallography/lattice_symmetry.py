@@ -9,8 +9,9 @@ rotations, so that errors of measurement enter in one place only: the deviation 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from types import MappingProxyType
 
@@ -61,16 +62,19 @@ class BravaisCandidate:
     transformation: Float[np.ndarray, "3 3"]
 
 
-def bravais_of(cell: UnitCell, centring: str = "P", *, tolerance: float = 0.001) -> tuple[BravaisCandidate, ...]:
+def bravais_of(
+    cell: UnitCell, centring: str = "P", *, tolerance: float = 0.001, wanted: Container[str] = LATTICES
+) -> tuple[BravaisCandidate, ...]:
     """All Bravais lattices that a cell has within a tolerance, from the highest symmetry to the lowest.
 
-    The last is always triclinic. Pseudo-symmetry grows with the tolerance, so a caller should keep to a few standard
-    deviations of the cell. Orientations of one lattice whose cells agree within the tolerance come once.
+    The last is triclinic, as every cell is. Pseudo-symmetry grows with the tolerance, so a caller should keep to a few
+    standard deviations of the cell. Orientations of one lattice whose cells agree within the tolerance come once.
 
     Args:
         cell: conventional; rhombohedral lattices in hexagonal axes.
         centring: P, A, B, C, I, F or R.
         tolerance: largest `BravaisCandidate.deviation`: 0.001 is 0.1% in a length, 0.06 degrees in an angle.
+        wanted: the lattices that are asked for.
 
     Raises:
         InvalidInput: the constants are those of no cell.
@@ -78,18 +82,17 @@ def bravais_of(cell: UnitCell, centring: str = "P", *, tolerance: float = 0.001)
     reduced = reduce_cell(cell, centring)
     axes, nets = _twofold_axes(reduced, tolerance)
     bases: dict[str, list[IntBasis]] = {}
-    for bravais, basis in (
-        *_orthogonal(axes, nets, reduced),
-        *_hexagonal(axes, nets),
-        *_monoclinic(axes, nets, reduced),
-    ):
-        bases.setdefault(bravais, []).append(basis)
+    for possible, readings in _READINGS:
+        if any(bravais in wanted for bravais in possible):
+            for bravais, basis in readings(axes, nets, reduced):
+                if bravais in wanted:
+                    bases.setdefault(bravais, []).append(basis)
     found = [
         one for bravais, group in bases.items() for one in _candidates(bravais, np.stack(group), reduced, tolerance)
     ]
-    triclinic = BravaisCandidate("aP", reduced.cell, 0.0, reduced.basis)
+    triclinic = (BravaisCandidate("aP", reduced.cell, 0.0, reduced.basis),) if "aP" in wanted else ()
     found.sort(key=lambda one: (-LATTICES[one.bravais].laue_order, round(one.deviation, 9), one.cell.constants))
-    return (*_without_repeats(found, tolerance), triclinic)
+    return (*_without_repeats(found, tolerance), *triclinic)
 
 
 def promote(cell: UnitCell, centring: str = "P", *, tolerance: float = 0.001) -> BravaisCandidate:
@@ -165,7 +168,9 @@ def _centring(basis: IntBasis) -> tuple[str, IntBasis]:
     return ("F" if points == 4 and all(centred) else ""), basis
 
 
-def _hexagonal(axes: Int[np.ndarray, "axis 3"], nets: Int[np.ndarray, "axis 3"]) -> Iterator[tuple[str, IntBasis]]:
+def _hexagonal(
+    axes: Int[np.ndarray, "axis 3"], nets: Int[np.ndarray, "axis 3"], _: ReducedCell
+) -> Iterator[tuple[str, IntBasis]]:
     """Hexagonal and rhombohedral cells on two axes at 120 degrees; the third is the row in both nets."""
     angled = _product_traces(axes, nets) == 0
     for i, j in combinations(range(len(axes)), 2):
@@ -205,15 +210,31 @@ def _monoclinic_basis(a: Int[np.ndarray, "3"], b: Int[np.ndarray, "3"], c: Int[n
 
 def _superbase(net: Int[np.ndarray, "3"], reduced: ReducedCell) -> list[Int[np.ndarray, "3"]]:
     """Three rows of a net that sum to 0 with no acute angle between them, by ascending length."""
-    rows = _PLANE_BOX[_PLANE_BOX @ net == 0]
+    h, k, l = (int(index) for index in net)  # noqa: E741 - the crystallographer's name
+    rows = _rows_in(h, k, l)
     square = np.einsum("vi,ij,vj->v", rows, reduced.tensor, rows)
     rows = rows[np.argsort(square, kind="stable")]
     first = rows[0]
-    bases = (np.cross(first, rows) == net).all(axis=1) | (np.cross(first, rows) == -net).all(axis=1)
+    normals = np.cross(first, rows)
+    bases = (normals == net).all(axis=1) | (normals == -net).all(axis=1)
     second = rows[np.flatnonzero(bases)[0]]
     if first @ reduced.tensor @ second > 0:
         second = -second
     return [first, second, -(first + second)]
+
+
+@cache
+def _rows_in(h: int, k: int, l: int) -> Int[np.ndarray, "row 3"]:  # noqa: E741
+    """Short rows in a net."""
+    return _PLANE_BOX[_PLANE_BOX @ np.array((h, k, l)) == 0]
+
+
+_READINGS = (
+    (("cF", "cI", "cP", "tI", "tP", "oF", "oI", "oC", "oP"), _orthogonal),
+    (("hR", "hP"), _hexagonal),
+    (("mC", "mP"), _monoclinic),
+)
+"""Which lattices each way to read the axes can give."""
 
 
 def _right_handed(basis: IntBasis) -> IntBasis:

@@ -7,11 +7,13 @@ All functions are vectorised over the leading axis ``cell``; conventions as in `
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from app.crystallography.cell import UnitCell
-from app.crystallography.lattice import BravaisLattice
+from app.crystallography.lattice import CONSTANTS, BravaisLattice, MetricForm
 from app.errors import InvalidInput
 
 _ROW = np.array((0, 1, 2, 1, 0, 0))
@@ -100,7 +102,12 @@ def form_from_x(lattice: BravaisLattice, x: Terms) -> Form:
 
 def x_from_form(lattice: BravaisLattice, form: Form) -> Terms:
     """The free metric terms of the nearest form (least squares) with the lattice's metric; exact where it has it."""
-    return np.asarray(form, dtype=float) @ np.linalg.pinv(lattice.terms)
+    return np.asarray(form, dtype=float) @ _inverse_terms(lattice.form)
+
+
+@cache
+def _inverse_terms(form: MetricForm) -> Float[np.ndarray, "6 param"]:
+    return np.linalg.pinv(form.terms)
 
 
 def volume_from_x(lattice: BravaisLattice, x: Terms) -> Float[np.ndarray, "cell"]:
@@ -116,10 +123,17 @@ def valid(lattice: BravaisLattice, x: Terms) -> Bool[np.ndarray, "cell"]:
 def constants_from_x(lattice: BravaisLattice, x: Terms) -> Constants:
     """Cell constants of each x, those that symmetry fixes exact; NaN where x is no cell."""
     constants = constants_from_form(form_from_x(lattice, x))
-    fixed = np.array(lattice.fixed_constants)
-    sources = np.array(lattice.constant_sources)
-    tied = constants[..., np.where(sources < 0, np.arange(6), sources)]
-    return np.where(np.isnan(fixed) | np.isnan(constants), tied, fixed)
+    fixed, is_free, sources = _ties(lattice.form)
+    return np.where(is_free | np.isnan(constants), constants[..., sources], fixed)
+
+
+@cache
+def _ties(form: MetricForm) -> tuple[Float[np.ndarray, "6"], Bool[np.ndarray, "6"], Int[np.ndarray, "6"]]:
+    """The values of the constants that symmetry fixes, which are free, and the constant that each equals."""
+    is_free = np.array([isinstance(value, str) for value in form.setting])
+    fixed = [np.nan if isinstance(value, str) else value for value in form.setting]
+    sources = [CONSTANTS.index(value) if isinstance(value, str) else i for i, value in enumerate(form.setting)]
+    return np.array(fixed), is_free, np.array(sources)
 
 
 def x_from_constants(lattice: BravaisLattice, constants: Constants) -> Terms:

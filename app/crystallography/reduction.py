@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import gemmi
 import numpy as np
@@ -20,6 +21,8 @@ _VECTORS = _VECTORS[_VECTORS.any(axis=1)]
 """Axes of one reduced cell in those of another, nearly equal one."""
 _MAX_VOLUME_RATIO = 1.25
 """Beyond it no two cells agree within any tolerance that a caller would ask for."""
+_REMEMBERED = 4096
+"""Reduced cells that are kept: a ranking compares the same few again and again."""
 _SAME_CONSTANTS = 1e-5
 """Relative difference of two Niggli cells that are one."""
 
@@ -54,10 +57,14 @@ def niggli(cell: UnitCell, centring: str = "P") -> UnitCell:
     return reduce_cell(cell, centring).cell
 
 
+@lru_cache(_REMEMBERED)
 def reduce_cell(cell: UnitCell, centring: str = "P") -> ReducedCell:
-    """The Niggli-reduced cell with its axes. Arguments and errors as `niggli`."""
+    """The Niggli-reduced cell with its axes, which are read-only. Arguments and errors as `niggli`."""
     direct = np.linalg.inv(metric.tensor_from_form(metric.form_from_cell(cell)))
-    return _reduce(direct, CENTRINGS[centring].primitive)
+    reduced = _reduce(direct, CENTRINGS[centring].primitive)
+    for shared in (reduced.basis, reduced.tensor):
+        shared.flags.writeable = False
+    return reduced
 
 
 def _reduce(direct: Float[np.ndarray, "3 3"], primitive: Basis) -> ReducedCell:

@@ -174,7 +174,7 @@ def in_convention(found: Found) -> Found:
     """Put the cell into the conventional setting of its lattice."""
     if found.conventional:
         return found
-    readings = [one for one in bravais_of(found.niggli, tolerance=1e-4) if one.bravais == found.bravais]
+    readings = bravais_of(found.niggli, tolerance=1e-4, wanted=(found.bravais,))
     if not readings:
         return replace(found, conventional=True)
     best = min(readings, key=lambda one: one.deviation)
