@@ -21,6 +21,7 @@ from app.crystallography.metric import cell_from_x
 from app.errors import InvalidInput
 from app.indexing.compiled import CACHE
 from app.indexing.learned.models import NOTHING_LEARNED, Learned
+from app.indexing.learned.probability import cut
 from app.indexing.peaks import MIN_LINES
 from app.indexing.problem import (
     BRAVAIS,
@@ -149,6 +150,11 @@ def compile_all() -> None:
             ready.touch()
 
 
+def usable_cores() -> int:
+    """Cores that this process may run on: a worker that a scheduler has bound to one starts one thread."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def search_bounds(peaks: PeakList, options: SolveOptions) -> tuple[Observed, Limits, float]:
     """Give the lines as the search takes them, the bounds on cells, and the zero shift's expected size in degrees.
 
@@ -225,7 +231,7 @@ class _Search:
         return self._result(stopped)
 
     def _run_round(self, rounds: Sequence[Round]) -> None:
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             running: dict[Future[tuple[Hypotheses, SearchReport]], str] = {
                 pool.submit(self._search, one, bravais, shift): bravais for one, bravais, shift in self._tasks(rounds)
             }
@@ -334,8 +340,16 @@ class _Search:
         self.on_progress(Progress(done, self.options.lattices, spent, seconds, self.leader))
 
     def _result(self, stopped: str) -> SolveResult:
+        """A short answer has the probabilities of the long one that it is cut from."""
+        probability, count = self.learned.probability, self.options.max_solutions
+        if probability is None:
+            return self._evident(stopped, count)
+        return cut(probability.answered(self._evident(stopped, len(self.best))), count)
+
+    def _evident(self, stopped: str, count: int) -> SolveResult:
+        """The answer as the evidence has it."""
         return SolveResult(
-            solutions=self._solutions(self.options.max_solutions),
+            solutions=self._solutions(count),
             stopped=stopped,
             confidence=self._confidence(),
             searches=tuple(self.reports),
