@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from training.indexing.commands import assignments_command, cases_command, coverage_command
+from training.indexing.outcome_commands import outcomes_command
+from training.indexing.probability_commands import probability_command, publish_probability_command
 
 cli = typer.Typer(no_args_is_help=True, help="Powder indexing: simulated cases and the table of low-order assignments.")
 
@@ -12,6 +14,9 @@ cli = typer.Typer(no_args_is_help=True, help="Powder indexing: simulated cases a
 cli.command("cases")(cases_command)
 cli.command("assignments")(assignments_command)
 cli.command("coverage")(coverage_command)
+cli.command("outcomes")(outcomes_command)
+cli.command("probability")(probability_command)
+cli.command("publish-probability")(publish_probability_command)
 
 if __name__ == "__main__":
     cli()

@@ -1,0 +1,198 @@
+"""`probability` compares the ways to a probability and evaluates the chosen one; `publish-probability` publishes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+import typer
+
+from app.errors import AppError, InvalidInput
+from app.indexing.learned.probability import FAMILY, NAME, ScoredProbability
+from app.indexing.learned.probability_features import FEATURES
+from app.model_registry.manifest import Feature, Manifest, ModelDraft, Training
+from app.model_registry.store import ModelStore
+from training.indexing.outcome_commands import RUN
+from training.indexing.outcomes import Outcome, read_outcomes
+from training.indexing.probability import (
+    Judged,
+    chosen_method,
+    compared,
+    cross_validated,
+    fit_published,
+    gained,
+    judged,
+    probability_of,
+)
+from training.indexing.probability_card import comparison_table, evidence_table, text
+from training.indexing.probability_data import Answers, answers_from
+from training.indexing.probability_methods import METHODS, SCORED
+from training.indexing.probability_picture import draw_reliability
+from training.publish import publish
+
+DESCRIPTION: Final = "Probability of each ranked cell of a powder pattern that it is the true lattice."
+LIBRARIES: Final = ("numpy", "scikit-learn", "scipy")
+HELD_OUT: Final = "held-out structures"
+
+_DRAWN = typer.Option(help="Folders of outcomes to fit on. May be repeated.")
+_EVALUATE = typer.Option(help="NAME=FOLDER of outcomes to evaluate on, which nothing is fitted on. May be repeated.")
+_METHOD = typer.Option(help="Method instead of the one of the smallest log loss.")
+_REORDERS = typer.Option(help="Order the cells by their probability.")
+SeedOption = Annotated[int, typer.Option(min=0, help="Of folds and fits.")]
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """All that a run finds out."""
+
+    outcomes: Sequence[Outcome]
+    answers: Answers
+    comparison: Sequence[Judged]
+    method: str
+    part: ScoredProbability
+    evidence: dict[str, Judged]
+    baseline: dict[str, Judged]
+
+
+def probability_command(
+    drawn: Annotated[list[Path] | None, _DRAWN] = None,
+    evaluate: Annotated[list[str] | None, _EVALUATE] = None,
+    method: Annotated[str | None, _METHOD] = None,
+    picture: Annotated[Path | None, typer.Option(help="Where to draw the reliability diagram.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Where to write all figures as JSON.")] = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Compare the methods on held-out structures, and evaluate the chosen one on other sets."""
+    try:
+        fit = _fitted(drawn or [RUN / "drawn"], evaluate or [], method, reorders=True, seed=seed)
+    except AppError as error:
+        typer.echo(f"{error.title}: {error.message}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(comparison_table(fit.comparison) + "\n")
+    typer.echo(evidence_table({**fit.evidence, **{f"{name}, as before": one for name, one in fit.baseline.items()}}))
+    typer.echo(_orders(fit, seed))
+    if picture is not None:
+        draw_reliability(_panels(fit), picture)
+    if report is not None:
+        tables = {"comparison": fit.comparison, "evidence": fit.evidence.values(), "before": fit.baseline.values()}
+        content = {name: [one.content() for one in rows] for name, rows in tables.items()}
+        report.write_text(json.dumps({"method": fit.method, "sets": list(fit.evidence), **content}, indent=1))
+
+
+def publish_probability_command(
+    drawn: Annotated[list[Path] | None, _DRAWN] = None,
+    evaluate: Annotated[list[str] | None, _EVALUATE] = None,
+    method: Annotated[str | None, _METHOD] = None,
+    reorders: Annotated[bool, _REORDERS] = False,
+    store: Annotated[Path, typer.Option(help="the model store")] = Path("model_store"),
+    seed: SeedOption = 0,
+    promote: Annotated[bool, typer.Option(help="move the alias `stable` to the new version")] = False,
+) -> None:
+    """Fit on all outcomes and publish with what was found."""
+    try:
+        fit = _fitted(drawn or [RUN / "drawn"], evaluate or [], method, reorders=reorders, seed=seed)
+        manifest = publish_fit(ModelStore(store), fit, seed=seed, promote=promote)
+    except AppError as error:
+        typer.echo(f"{error.title}: {error.message}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"published {manifest.name} version {manifest.version}")
+
+
+def _fitted(drawn: Sequence[Path], evaluate: Sequence[str], method: str | None, *, reorders: bool, seed: int) -> _Fit:
+    outcomes = read_outcomes(*drawn)
+    if not outcomes:
+        raise InvalidInput("there are no outcomes yet: run `outcomes` first")
+    if method is not None and method not in SCORED:
+        raise InvalidInput(f"{method!r} is no method that can be published; choose from {', '.join(SCORED)}")
+    answers = answers_from(outcomes)
+    comparison = compared(answers, seed=seed)
+    chosen = method or chosen_method(comparison)
+    part = fit_published(answers, chosen, reorders=reorders, seed=seed)
+    evidence = {HELD_OUT: next(one for one in comparison if one.method == chosen)}
+    baseline = {HELD_OUT: next(one for one in comparison if one.method == "evidence / 3")}
+    for name, others in _sets(evaluate):
+        evidence[name] = judged(chosen, probability_of(part, others), others, seed)
+        before = METHODS["evidence / 3"](answers, np.random.default_rng(seed))
+        baseline[name] = judged("evidence / 3", before(others), others, seed)
+    return _Fit(outcomes, answers, comparison, chosen, part, evidence, baseline)
+
+
+def _sets(named: Sequence[str]) -> list[tuple[str, Answers]]:
+    found = []
+    for one in named:
+        name, _, folder = one.partition("=")
+        outcomes = read_outcomes(Path(folder))
+        if not outcomes:
+            raise InvalidInput(f"{one!r} names no outcomes: expected NAME=FOLDER as `outcomes` leaves it")
+        found.append((name, answers_from(outcomes)))
+    return found
+
+
+def _orders(fit: _Fit, seed: int) -> str:
+    p = cross_validated(SCORED[fit.method], fit.answers, seed=seed)
+    orders = fit.answers.first(fit.answers.log_odds), fit.answers.first(p)
+    won, lost = gained(*orders, fit.answers)
+    return f"\nordered by probability on {HELD_OUT}: {won} answers become right, {lost} become wrong"
+
+
+def _panels(fit: _Fit) -> dict[str, dict]:
+    return {
+        name: {"calibrated": one.most_probable, "evidence / 3": fit.baseline[name].most_probable}
+        for name, one in fit.evidence.items()
+    }
+
+
+def publish_fit(store: ModelStore, fit: _Fit, *, seed: int, promote: bool) -> Manifest:
+    """Publish a fit with its card.
+
+    Raises:
+        ModelRefused: the plain arrays answer otherwise than scikit-learn.
+    """
+    roles = tuple(SCORED[fit.method].estimates)
+    part, crystals = fit.part, sum(one.case.truth.group.startswith("crystal") for one in fit.outcomes)
+    solvers = sorted({one.solver for one in fit.outcomes})
+    draft = ModelDraft(
+        name=NAME,
+        family=FAMILY,
+        description=DESCRIPTION,
+        features=tuple(
+            Feature(name=name, unit="1", min=float(low), max=float(high))
+            for name, low, high in zip(FEATURES, part.low, part.high, strict=True)
+        ),
+        parameters={
+            "weights": dict(zip(roles, part.weights, strict=True)),
+            "none": part.none,
+            "reorders": part.reorders,
+            "method": fit.method,
+            "solver": list(solvers),
+        },
+        training=Training(
+            command=" ".join(["python -m training.indexing", *sys.argv[1:]]),
+            seed=seed,
+            data_fingerprint=fingerprint(fit.outcomes),
+            libraries={name: version(name) for name in LIBRARIES},
+        ),
+        metrics={name: one.content() for name, one in fit.evidence.items()},
+    )
+    facts = {
+        "answers": len(fit.outcomes),
+        "structures": len(fit.outcomes) - crystals,
+        "crystals": crystals,
+        "solver": ", ".join(solvers),
+    }
+    card = text(draft, method=fit.method, comparison=fit.comparison, evidence=fit.evidence, facts=facts)
+    estimators = dict(zip(roles, part.estimators, strict=True))
+    return publish(store, draft, card=card, scalers=estimators, promote=("stable",) if promote else ())
+
+
+def fingerprint(outcomes: Sequence[Outcome]) -> str:
+    """SHA-256 of what was asked and which cells were right."""
+    rows = sorted((one.case.name, one.solver, one.right) for one in outcomes)
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -1,0 +1,228 @@
+"""Ways to turn the cells of an answer into probabilities, compared by `training.indexing.probability`.
+
+A method is fitted on answers and gives every cell of others a probability. Those that end in ``softmax`` weigh the
+cells of an answer against each other and against "none of them"; the others look at each cell by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import minimize
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from app.indexing.learned.probability import ScoredProbability, log_odds_of
+from training.indexing.probability_data import Answers, folds_of
+
+TODAY: Final = 3.0
+"""The evidence was divided by this before any of it was fitted."""
+INNER_FOLDS: Final = 4
+_RANGE: Final = (0.001, 0.999)
+"""Quantiles of a feature in training at which it is clipped."""
+
+Cells = Float[np.ndarray, "cell"]
+Fitted = Callable[[Answers], Cells]
+Method = Callable[[Answers, np.random.Generator], Fitted]
+
+
+# --- softmax over an answer with "none" -------------------------------------------------------------------------------
+
+
+def softmax(scores: Cells, none: float, answers: Answers) -> Cells:
+    """Give each cell its share of its answer, in which none has a share, too."""
+    top = np.full(answers.count, none)
+    np.maximum.at(top, answers.answer, scores)
+    weight = np.exp(scores - top[answers.answer])
+    total = np.exp(none - top)
+    np.add.at(total, answers.answer, weight)
+    return weight / total[answers.answer]
+
+
+def listwise_loss(scores: Cells, none: float, answers: Answers) -> tuple[float, Cells, float]:
+    """Mean -ln of the probability of what is right (a cell, or none), and its slope in the scores and in ``none``."""
+    p = softmax(scores, none, answers)
+    share = np.bincount(answers.answer, p * answers.right, minlength=answers.count)
+    found = answers.found
+    rest = 1.0 - np.bincount(answers.answer, p, minlength=answers.count)
+    truth = np.maximum(np.where(found, share, rest), 1e-300)
+    at = answers.answer
+    posterior = np.where(answers.right & found[at], p / np.maximum(share[at], 1e-300), 0.0)
+    slope = (p - posterior) / answers.count
+    slope_none = float(np.sum(rest - ~found) / answers.count)
+    return float(-np.log(truth).mean()), slope, slope_none
+
+
+def fit_softmax(
+    columns: Float[np.ndarray, "cell column"], answers: Answers, ridge: float, start: Float[np.ndarray, "column"]
+) -> tuple[Float[np.ndarray, "column"], float]:
+    """Fit the weights of columns and the score of none by the listwise loss with a ridge on the weights."""
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        weights, none = parameters[:-1], float(parameters[-1])
+        value, slope, slope_none = listwise_loss(columns @ weights, none, answers)
+        penalty = 0.5 * ridge * float(weights @ weights) / answers.count
+        return value + penalty, np.append(columns.T @ slope + ridge * weights / answers.count, slope_none)
+
+    found: Any = minimize(loss, np.append(start, 0.0), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return found.x[:-1], float(found.x[-1])
+
+
+# --- estimators of a cell's score -------------------------------------------------------------------------------------
+
+
+def range_of(answers: Answers) -> tuple[Float[np.ndarray, "feature"], Float[np.ndarray, "feature"]]:
+    """Give where each feature is clipped."""
+    low, high = np.quantile(answers.features, _RANGE, axis=0)
+    return low, high
+
+
+Estimate = Callable[[Float[np.ndarray, "cell feature"], Answers, np.random.Generator], Any]
+
+
+def logistic(x: Float[np.ndarray, "cell feature"], answers: Answers, _: np.random.Generator) -> LogisticRegression:
+    """Fit a ridge logistic regression of each cell by itself."""
+    mean, spread = _scale(x)
+    fitted = LogisticRegression(C=0.3, max_iter=2000).fit((x - mean) / spread, answers.right)
+    return _unscaled(fitted.coef_[0], float(fitted.intercept_[0]), mean, spread)
+
+
+def conditional(x: Float[np.ndarray, "cell feature"], answers: Answers, _: np.random.Generator) -> LogisticRegression:
+    """Fit a conditional logit: linear scores that compete within an answer and with none."""
+    mean, spread = _scale(x)
+    weights, none = fit_softmax((x - mean) / spread, answers, ridge=3.0, start=np.zeros(x.shape[1]))
+    return _unscaled(weights, -none, mean, spread)
+
+
+def boosting(
+    x: Float[np.ndarray, "cell feature"], answers: Answers, rng: np.random.Generator
+) -> HistGradientBoostingClassifier:
+    """Fit boosted trees of each cell by itself."""
+    estimator = HistGradientBoostingClassifier(
+        learning_rate=0.06,
+        max_iter=120,
+        max_leaf_nodes=8,
+        min_samples_leaf=20,
+        l2_regularization=5.0,
+        max_features=0.5,
+        early_stopping=False,  # pyright: ignore[reportArgumentType]
+        random_state=int(rng.integers(2**31)),
+    )
+    return estimator.fit(x, answers.right)
+
+
+def _scale(x: Float[np.ndarray, "cell feature"]) -> tuple[Float[np.ndarray, "feature"], Float[np.ndarray, "feature"]]:
+    spread = x.std(axis=0)
+    return x.mean(axis=0), np.where(spread > 1e-9, spread, 1.0)
+
+
+def _unscaled(
+    weights: Float[np.ndarray, "feature"],
+    intercept: float,
+    mean: Float[np.ndarray, "feature"],
+    spread: Float[np.ndarray, "feature"],
+) -> LogisticRegression:
+    """The same linear score of features as they come, in the form that is published."""
+    estimator = LogisticRegression()
+    estimator.coef_ = (weights / spread)[None]
+    estimator.intercept_ = np.array([intercept - float(weights / spread @ mean)])
+    estimator.classes_ = np.array([False, True])
+    estimator.n_features_in_ = len(weights)  # pyright: ignore[reportAttributeAccessIssue]
+    return estimator
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------
+
+
+def today(_: Answers, __: np.random.Generator) -> Fitted:
+    """Evidence over three, with chance as the other choice."""
+    return lambda answers: softmax(answers.log_odds / TODAY, 0.0, answers)
+
+
+def temperature(answers: Answers, _: np.random.Generator) -> Fitted:
+    """The same with the temperature that fits best (Guo et al., ICML 2017)."""
+    grid = np.geomspace(0.5, 60.0, 80)
+    best = min(grid, key=lambda t: listwise_loss(answers.log_odds / t, 0.0, answers)[0])
+    return lambda others: softmax(others.log_odds / best, 0.0, others)
+
+
+def isotonic(answers: Answers, rng: np.random.Generator) -> Fitted:
+    """Isotonic regression of what evidence over three says of a cell."""
+    plain = today(answers, rng)
+    fitted = IsotonicRegression(y_min=1e-4, y_max=1.0 - 1e-4, out_of_bounds="clip").fit(plain(answers), answers.right)
+    return lambda others: fitted.predict(plain(others))
+
+
+def alone(estimate: Estimate) -> Method:
+    """Take an estimator's word on each cell by itself."""
+
+    def fit(answers: Answers, rng: np.random.Generator) -> Fitted:
+        low, high = range_of(answers)
+        fitted = estimate(np.clip(answers.features, low, high), answers, rng)
+        return lambda others: fitted.predict_proba(np.clip(others.features, low, high))[:, 1]
+
+    return fit
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Estimators whose scores, weighed, compete in a softmax with none; the form that is published.
+
+    Attributes:
+        estimates: role -> how it is fitted.
+        folds: the weights are fitted on scores of cells that the estimators have not seen, by this many folds.
+    """
+
+    estimates: Mapping[str, Estimate]
+    folds: int = INNER_FOLDS
+
+    def __call__(self, answers: Answers, rng: np.random.Generator) -> Fitted:
+        """Fit as a method does."""
+        part = self.fit(answers, rng)
+        return lambda others: softmax(part.scores(others.features), part.none, others)
+
+    def fit(self, answers: Answers, rng: np.random.Generator) -> ScoredProbability:
+        """Fit what the service runs."""
+        fold = folds_of(answers.group, self.folds, rng)
+        unseen = np.empty((len(answers.right), len(self.estimates)))
+        for k in range(self.folds):
+            held = (fold == k)[answers.answer]
+            low, high, fitted = self._estimators(answers.of(fold != k), rng)
+            x = np.clip(answers.features[held], low, high)
+            unseen[held] = np.column_stack([log_odds_of(one, x) for one in fitted])
+        start = np.full(len(self.estimates), 1.0 / len(self.estimates))
+        weights, none = fit_softmax(unseen, answers, ridge=0.01, start=start)
+        low, high, fitted = self._estimators(answers, rng)
+        return ScoredProbability(tuple(fitted), tuple(float(weight) for weight in weights), none, low, high)
+
+    def _estimators(self, answers: Answers, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[Any]]:
+        low, high = range_of(answers)
+        x = np.clip(answers.features, low, high)
+        return low, high, [estimate(x, answers, rng) for estimate in self.estimates.values()]
+
+
+SCORED: Final[Mapping[str, Scored]] = MappingProxyType(
+    {
+        "logistic softmax": Scored({"logistic": logistic}),
+        "conditional softmax": Scored({"conditional": conditional}),
+        "boosting softmax": Scored({"boosting": boosting}),
+        "stacked softmax": Scored({"conditional": conditional, "boosting": boosting}),
+    }
+)
+"""Methods that the service can run."""
+METHODS: Final[Mapping[str, Method]] = MappingProxyType(
+    {
+        "evidence / 3": today,
+        "temperature": temperature,
+        "isotonic": isotonic,
+        "logistic": alone(logistic),
+        "boosting": alone(boosting),
+        **SCORED,
+    }
+)
