@@ -21,7 +21,8 @@ from app.indexing.problem import OnProgress, PeakList, Progress, ShouldStop, Sol
 from app.indexing.question import Question, question_content, question_from_content
 
 Report = Callable[[bytes], None]
-WARM_UP_S: Final = 1.0
+WARM_UP_S: Final = 30.0
+"""For loading what is compiled, which takes seconds on a busy machine; a search that is cut short loads half of it."""
 
 
 class Solve(Protocol):
