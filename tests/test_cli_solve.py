@@ -12,13 +12,18 @@ from app.api.indexing_schema import SolveAnswer
 from app.cli import cli
 from app.errors import AppError, InvalidInput, NotFound
 from app.indexing import job
+from app.model_registry.store import ModelStore
 from tests import indexing_fakes
+from tests.indexing_learned import NAME, publish_probability
 from tests.indexing_patterns import LAB6_A_ANG, WAVELENGTH_ANG, lab6_list, lab6_xy
 
 
 @pytest.fixture(autouse=True)
-def _fake_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModelStore:
+    """A fake solver, and a store of models that is empty until a test publishes one."""
     monkeypatch.setattr(job, "_solve", lambda: indexing_fakes.solve)
+    monkeypatch.setenv("BEAMLINE_MODEL_STORE", str(tmp_path / "store"))
+    return ModelStore(tmp_path / "store")
 
 
 @pytest.fixture
@@ -114,3 +119,42 @@ def test_the_ending_of_the_picture_chooses_its_format(lines: Path, ending: str, 
     picture = lines.with_suffix(f".{ending}")
     assert "cP" in run(lines, "--wavelength", WAVELENGTH_ANG, "--plot", picture)
     assert picture.read_bytes().startswith(begin)
+
+
+# --- learned parts ----------------------------------------------------------------------------------------------------
+
+
+def models_of(*arguments: object) -> list[str]:
+    found = SolveAnswer.model_validate_json(run(*arguments, "--axis", "two_theta_deg", "--wavelength", 1.54, "--json"))
+    return [f"{one.name}:{one.version}" for one in found.models]
+
+
+def test_the_learned_parts_of_the_store_take_part(lines: Path, store: ModelStore) -> None:
+    publish_probability(store, 0.5)
+    publish_probability(store, 0.9, promote=False)
+    assert models_of(lines) == [f"{NAME}:1"]
+    assert models_of(lines, "--models", f"{NAME}:2") == [f"{NAME}:2"]
+    assert models_of(lines, "--models", f"{NAME}:latest") == [f"{NAME}:2"]
+    assert models_of(lines, "--models", "none") == []
+
+
+def test_the_settings_may_leave_learned_parts_out(
+    lines: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_probability(store, 0.5)
+    monkeypatch.setenv("BEAMLINE_INDEXING_LEARNED", "false")
+    assert models_of(lines) == []
+    assert models_of(lines, "--models", NAME) == [f"{NAME}:1"]
+
+
+def test_the_table_tells_the_probability(lines: Path, store: ModelStore) -> None:
+    publish_probability(store, 0.5)
+    text = run(lines, "--wavelength", WAVELENGTH_ANG)
+    rows = text.splitlines()
+    assert rows[2].split()[-1] == "prob."
+    assert rows[3].split()[-1] == "33.3%"
+    assert f"learned parts: {NAME} version 1" in text
+
+
+def test_a_model_that_is_not_there_is_told(lines: Path) -> None:
+    assert isinstance(failure(lines, "--wavelength", 1.54, "--models", "indexing-nothing"), NotFound)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +17,14 @@ import pytest
 from app.errors import InvalidInput
 from app.indexing import batch
 from app.indexing.batch import Finishers, solve_many
-from app.indexing.problem import PeakList, SolveOptions, SolveResult
+from app.indexing.learned.shelf import Shelf
+from app.indexing.problem import PeakList, SolveOptions, SolveResult, UsedModel
 from app.indexing.search.dense import Task
 from app.indexing.search.generator import Effort
 from app.indexing.search.low_order import LowOrder
+from app.model_registry.store import ModelStore
+from tests import indexing_fakes as fakes
+from tests.indexing_learned import NAME, probability_of_each, publish_probability
 
 CUBIC = ("cF", "cI", "cP")
 OPTIONS = SolveOptions(lattices=CUBIC, device="cpu", max_seconds=30.0)
@@ -139,3 +146,37 @@ def test_no_framework_is_needed_until_a_device_is() -> None:
         "assert not {'keras', 'jax'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# --- learned parts ----------------------------------------------------------------------------------------------------
+
+
+class Here:
+    """Finishes patterns at once, in this process."""
+
+    stop = Event()
+
+    def submit(self, *asked: Any, follow_up: bool, models: Sequence[UsedModel], store: Path | None) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(batch._finish(*asked, follow_up, tuple(models), store))
+        return done
+
+
+@pytest.mark.parametrize("finishers", [None, Here()], ids=["here", "in processes"])
+def test_every_pattern_has_its_own_learned_parts(
+    finishers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fake(peaks: PeakList, options: SolveOptions, progress: Any, stop: Any, _rounds: Any, learned: Any) -> Any:
+        return fakes.solve(peaks, options, progress, stop, learned=learned)
+
+    monkeypatch.setattr(batch, "solve", fake)
+    monkeypatch.setattr(batch, "_STOP", [Event()])
+    store = ModelStore(tmp_path / "store")
+    for share in (0.5, 0.9):
+        publish_probability(store, share)
+    wanted = [(UsedModel(NAME, 1),), (), (UsedModel(NAME, 2),), (UsedModel(NAME, 9),), ()]
+    answers: Any = solve_many(CUBES, OPTIONS, models=wanted, shelf=Shelf(store.root), finishers=finishers)
+    assert [answer.models for answer in answers] == [wanted[0], (), wanted[2], (), ()]
+    known = [answer.solutions[0].probability for answer in answers]
+    assert known == [pytest.approx(probability_of_each(0.5)), None, pytest.approx(probability_of_each(0.9)), None, None]
+    assert "no version 9" in answers[3].warnings[-1]

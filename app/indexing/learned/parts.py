@@ -47,7 +47,6 @@ class Part:
 _HERE: Final = "app.indexing.learned"
 PARTS: Final[Mapping[str, Part]] = MappingProxyType(
     {
-        "indexing/regression": Part("regression", "indexing-regression", f"{_HERE}.regression", join="joined"),
         "indexing/index-assignment": Part("indices", "indexing-indices", f"{_HERE}.indices", join="together"),
         "indexing/probability": Part("probability", "indexing-probability", f"{_HERE}.probability"),
     }
