@@ -19,13 +19,22 @@ from training.indexing.outcome_sources import (
     read_evaluation,
     write_catalogue,
 )
-from training.indexing.outcomes import Outcome, case_name, drawn_cases, evaluation_cases, read_outcomes, run_cases
+from training.indexing.outcomes import (
+    Outcome,
+    Solver,
+    case_name,
+    drawn_cases,
+    evaluation_cases,
+    read_outcomes,
+    run_cases,
+)
 
 RUN: Final = Path("runs/indexing/outcomes")
 REPORT_EVERY: Final = 20
 _DB = typer.Option(help="amcsd_cif1.db, from the PyPI package larixite (see docs/training-indexing.md).")
 _RESERVED = typer.Option(help="Text file of amcsd ids, one a line, that no pattern may come from.")
 _OUT = typer.Option(help="Folder that the answers are appended to; what it holds is not solved again.")
+_STORE = typer.Option(help="Model store whose learned parts take part, as in the service; none without.")
 _CASES = typer.Option(help="Solve the cases of these files instead. May be repeated.")
 
 
@@ -38,6 +47,7 @@ def outcomes_command(
     cases: Annotated[list[Path] | None, _CASES] = None,
     impurities: Annotated[int, typer.Option(min=0, help="Foreign lines to add to each case of a file.")] = 0,
     zero_shift: Annotated[float, typer.Option(help="Zero shift to add to each case of a file, degrees.")] = 0.0,
+    store: Annotated[Path | None, _STORE] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     cpu_minutes: Annotated[float, typer.Option(help="End after the solver has used as much processor time.")] = 1e9,
 ) -> None:
@@ -51,7 +61,10 @@ def outcomes_command(
         else:
             left = [number for number in range(count) if case_name(seed, number) not in done]
             made = drawn_cases(left, seed, _catalogue(out.parent / "catalogue.json", db, reserved), db)
-        _run(run_cases((case for case in made if case.name not in done), out, jobs=jobs), cpu_minutes)
+        _run(
+            run_cases((case for case in made if case.name not in done), out, solver=Solver(store), jobs=jobs),
+            cpu_minutes,
+        )
     except AppError as error:
         typer.echo(f"{error.title}: {error.message}", err=True)
         raise typer.Exit(1) from None

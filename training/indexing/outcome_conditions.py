@@ -25,6 +25,7 @@ _OUTLIERS: Final = (0.05, 3.0)
 """Share of lines with a larger error, and by how much."""
 _FOREIGN_STRENGTH: Final = (0.03, 0.5)
 """Strongest foreign line against the strongest of the pattern."""
+_CPU_S: Final = (0.6, 4.0)
 _ATTEMPTS: Final = 1000
 
 ForeignKind = Literal["random", "structure"]
@@ -95,7 +96,7 @@ def draw_conditions(rng: np.random.Generator) -> Conditions:
         lost=float(rng.uniform(0.0, 0.15)) if rng.random() < 0.5 else 0.0,
         intensities=bool(rng.random() < 0.7),
         sigmas=bool(rng.random() < 0.3),
-        cpu_s=float(np.exp(rng.uniform(np.log(0.7), np.log(8.0)))),
+        cpu_s=float(np.exp(rng.uniform(*np.log(_CPU_S)))),
     )
 
 

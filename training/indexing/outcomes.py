@@ -25,6 +25,8 @@ from app.crystallography.cell import UnitCell
 from app.crystallography.reduction import same_lattice
 from app.errors import InvalidInput
 from app.indexing.answer import result_content, result_from_content
+from app.indexing.learned.models import Learned
+from app.indexing.learned.shelf import Shelf
 from app.indexing.peaks import MIN_LINES
 from app.indexing.problem import PeakList, SolveOptions, SolveResult
 from app.indexing.solve import solve
@@ -183,12 +185,28 @@ def solver_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def plain_solver(peaks: PeakList, options: SolveOptions, should_stop: Callable[[], bool]) -> SolveResult:
-    """The solver as it is without its probabilities."""
-    return solve(peaks, options, None, should_stop)
+@dataclass(frozen=True)
+class Solver:
+    """The solver as the service runs it, but for the probabilities that are to be fitted.
+
+    Attributes:
+        store: model store whose learned parts take part; None for none.
+    """
+
+    store: Path | None = None
+
+    def __call__(self, peaks: PeakList, options: SolveOptions, should_stop: Callable[[], bool]) -> SolveResult:
+        """Solve one list of lines."""
+        return solve(peaks, options, None, should_stop, learned=_learned(self.store))
 
 
-def run_cases(cases: Iterable[Case], folder: Path, *, solver: Solve = plain_solver, jobs: int = 1) -> Iterator[Outcome]:
+@cache
+def _learned(store: Path | None) -> Learned:
+    shelf = Shelf(store)
+    return replace(shelf.at_hand(shelf.default()).learned, probability=None)
+
+
+def run_cases(cases: Iterable[Case], folder: Path, *, solver: Solve = Solver(), jobs: int = 1) -> Iterator[Outcome]:
     """Solve cases and append the answers to a folder; yields each as it is done."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"part-{time.time_ns()}.jsonl.gz").open("ab") as file:
