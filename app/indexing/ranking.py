@@ -24,6 +24,8 @@ from app.indexing.search.observed import Observed
 
 POOL = 80
 """Cells that are compared in full."""
+HOPELESS = 40.0
+"""Cells whose evidence is so far behind the best are not worked out: more than systematic absences make up for."""
 SAME_VOLUME = 0.05
 """Relative difference of volumes beyond which two cells are not one lattice."""
 PSEUDO_SYMMETRY = 0.004
@@ -81,7 +83,8 @@ def ranked(
     """
     flat = [(batch, i) for batch in batches for i in range(len(batch))]
     flat.sort(key=lambda one: -one[0].log_odds[one[1]])
-    found = (_found(batch, i, observed) for batch, i in flat[:POOL])
+    least = flat[0][0].log_odds[flat[0][1]] - HOPELESS if flat else 0.0
+    found = (_found(batch, i, observed) for batch, i in flat[:POOL] if batch.log_odds[i] >= least)
     return families([one for one in found if wanted(one)], count=count)
 
 
@@ -143,7 +146,8 @@ def _relatives(
         )
         for bravais, x in cells.items()
     ]
-    return [_found(batch, i, observed) for batch in batches for i in range(len(batch))]
+    least = parent.log_odds - HOPELESS
+    return [_found(batch, i, observed) for batch in batches for i in range(len(batch)) if batch.log_odds[i] >= least]
 
 
 def _found(batch: Hypotheses, i: int, observed: Observed) -> Found:
