@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from app.api.indexing_files import PeaksQuery, SolveFileQuery
-from app.api.indexing_schema import LinesIn, OptionsIn, SolutionOut
+from app.api.indexing_schema import LearnedIn, LinesIn, OptionsIn, SolutionOut, SolveAnswer
 from app.cli import cli
 from app.indexing.patterns.pattern_files import ENDINGS
 from app.indexing.problem import BRAVAIS, SolveOptions
@@ -45,7 +45,8 @@ def test_the_python_example_works(client: TestClient) -> None:
 
 
 def test_every_name_is_on_the_page() -> None:
-    names = {*LinesIn.model_fields, *OptionsIn.model_fields, *SolutionOut.model_fields, *BRAVAIS}
+    models = (LinesIn, OptionsIn, LearnedIn, SolveAnswer, SolutionOut)
+    names = {name for model in models for name in model.model_fields} | {*BRAVAIS}
     missing = {name for name in names - {"name"} if f"`{name}`" not in PAGE}
     assert not missing
 
