@@ -43,7 +43,7 @@ class Lattice:
 
 def lattice_of(cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> Lattice | None:
     """Return the lattice of ``group`` in ``cell``; None for settings without a conventional cell in the table."""
-    bravais = _bravais(group)
+    bravais = bravais_of(group)
     basis = np.array(cell.orth.mat.tolist()).T  # rows are the axes
     conventional = _CONVENTIONAL[bravais[0] + ("R" if bravais == "hR" else "")](basis, group)
     if conventional is None:
@@ -59,7 +59,8 @@ def niggli_cell(cell: gemmi.UnitCell, centring: str) -> tuple[float, ...]:
     return tuple(vector.cell_parameters())
 
 
-def _bravais(group: gemmi.SpaceGroup) -> str:
+def bravais_of(group: gemmi.SpaceGroup) -> str:
+    """Return the Bravais lattice of a space group, e.g. `oC` for one that is centred on any one face."""
     family = _FAMILY[group.crystal_system_str()]
     centring = "R" if group.hm.startswith("R") else str(group.centring_type())
     if family == "a":

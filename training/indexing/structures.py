@@ -50,10 +50,11 @@ def sound(structure: Structure) -> bool:
     published = structure.volume_published_ang3
     if published is not None and abs(structure.cell.volume / published - 1.0) > _VOLUME_REL:
         return False
-    return _sites_sound(structure) and _elements_agree(structure)
+    return sites_sound(structure) and elements_agree(structure)
 
 
-def _sites_sound(structure: Structure) -> bool:
+def sites_sound(structure: Structure) -> bool:
+    """Say whether every site has coordinates, a known element and an occupancy up to 1."""
     coordinates = [value for site in structure.sites for value in site.fract]
     return (
         all(np.isfinite(value) for value in coordinates)
@@ -62,7 +63,7 @@ def _sites_sound(structure: Structure) -> bool:
     )
 
 
-def _elements_agree(structure: Structure) -> bool:
+def elements_agree(structure: Structure) -> bool:
     """Hold the elements of the sites against the published formula; light hydrogen may be missing from the sites."""
     in_formula = set(re.findall(r"[A-Z][a-z]?", structure.formula)) - _NOT_SEEN
     in_sites = {site.element for site in structure.sites} - _NOT_SEEN
