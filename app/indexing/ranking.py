@@ -21,6 +21,7 @@ from app.indexing.search.absences import absence_gain
 from app.indexing.search.cells import Limits
 from app.indexing.search.hypotheses import ZERO_SIGMA_DEG, Hypotheses, grown_and_weighed
 from app.indexing.search.observed import Observed
+from app.indexing.special import special_readings
 
 POOL = 80
 """Cells that are compared in full."""
@@ -35,6 +36,8 @@ GENERATIONS = 3
 """How often the relatives of a new best cell are looked at in turn."""
 RELATIVES = 3
 """Relatives of each Bravais lattice that are ranked."""
+FAR_BEHIND = 15.0
+"""Systematic absences do not bring a reading up from this far behind the best."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def with_relatives(
 ) -> tuple[Found, ...]:
     """Weigh the higher symmetries, the sublattices and the superlattices of the best; again while the best changes.
 
+    Beside them stand the less symmetric cells that have its metric (`app.indexing.special`).
+
     A relative that is not ``wanted`` takes no place, so that it cannot push out its twin in another reading. The
     ``indices`` are those of the sublattices and superlattices.
     """
@@ -146,6 +151,15 @@ def _relatives(
         )
         for bravais, x in cells.items()
     ]
+    special = special_readings(
+        parent.bravais,
+        parent.x,
+        observed,
+        limits,
+        zero_shift_deg=parent.zero_shift_deg,
+        zero_sigma_deg=zero_sigma_deg,
+    )
+    batches += [batch for batch in special if batch.log_odds[0] > parent.log_odds - FAR_BEHIND]
     least = parent.log_odds - HOPELESS
     return [_found(batch, i, observed) for batch in batches for i in range(len(batch)) if batch.log_odds[i] >= least]
 

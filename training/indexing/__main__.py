@@ -7,6 +7,7 @@ import typer
 from training.indexing.commands import assignments_command, cases_command, coverage_command
 from training.indexing.outcome_commands import outcomes_command
 from training.indexing.probability_commands import probability_command, publish_probability_command
+from training.indexing.special_commands import special_metrics_command
 
 cli = typer.Typer(no_args_is_help=True, help="Powder indexing: simulated cases and the table of low-order assignments.")
 
@@ -17,6 +18,7 @@ cli.command("coverage")(coverage_command)
 cli.command("outcomes")(outcomes_command)
 cli.command("probability")(probability_command)
 cli.command("publish-probability")(publish_probability_command)
+cli.command("special-metrics")(special_metrics_command)
 
 if __name__ == "__main__":
     cli()

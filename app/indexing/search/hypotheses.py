@@ -11,7 +11,7 @@ from app.indexing.search.cells import Limits
 from app.indexing.search.evidence import SIGMA_GRID_DEG, SIGMA_SPREAD, TYPICAL_SIGMA_DEG, weigh
 from app.indexing.search.growth import STAGES, grow
 from app.indexing.search.observed import Observed
-from app.indexing.search.row import row_of
+from app.indexing.search.row import Row, row_of
 
 ZERO_SIGMA_DEG = 0.03
 """Expected size of a zero shift."""
@@ -92,12 +92,16 @@ def weighed(
     generator: str,
     keep: int,
     zero_sigma_deg: float = ZERO_SIGMA_DEG,
+    row: Row | None = None,
 ) -> Hypotheses:
-    """Weigh refined cells as they are; keep the best distinct ones."""
+    """Weigh refined cells as they are; keep the best distinct ones.
+
+    ``row`` may relate the metric terms ``x`` to the cell in another way than the lattice does.
+    """
     log_odds, indexed, possible, sigma = (np.empty(len(x)) for _ in range(4))
     lines = (observed.q2, observed.per_degree, observed.slope, observed.foreign)
     weigh(
-        x, zero, *lines, zero_sigma_deg, _SIGMA_GRID, _SIGMA_PRIOR, *row_of(bravais), limits,
+        x, zero, *lines, zero_sigma_deg, _SIGMA_GRID, _SIGMA_PRIOR, *(row or row_of(bravais)), limits,
         log_odds, indexed, possible, sigma,
     )  # fmt: skip
     order = np.argsort(-log_odds, kind="stable")
