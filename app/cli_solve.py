@@ -28,6 +28,7 @@ NO_MODELS: Final = "none"
 
 STOPPED: Final = {
     "certain": "one cell is beyond doubt",
+    "settled": "what is left would not change the first cell",
     "complete": "all was searched",
     "deadline": "the time was up",
     "cancelled": "it was interrupted",

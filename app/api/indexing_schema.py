@@ -32,7 +32,7 @@ DEFAULTS: Final = SolveOptions()
 
 Bravais = Literal["cF", "cI", "cP", "hR", "hP", "tI", "tP", "oF", "oI", "oC", "oP", "mC", "mP", "aP"]
 Device = Literal["auto", "cpu", "gpu"]
-Stopped = Literal["certain", "complete", "deadline", "cancelled"]
+Stopped = Literal["certain", "settled", "complete", "deadline", "cancelled"]
 
 Positive = Annotated[float, Field(gt=0)]
 Positions = Annotated[list[Positive], Field(max_length=MAX_LINES)]
@@ -360,8 +360,9 @@ class SolveAnswer(Output):
     stopped: Annotated[
         Stopped,
         Field(
-            description="`certain`: one cell is beyond doubt. `complete`: all was searched. `deadline`: `max_seconds` "
-            "passed. `cancelled`: it was told to stop."
+            description="`certain`: one cell is beyond doubt. `settled`: by what was learned, the rest of the search "
+            "would not change the first cell. `complete`: all was searched. `deadline`: `max_seconds` passed. "
+            "`cancelled`: it was told to stop."
         ),
     ]
     confidence: Annotated[

@@ -170,7 +170,8 @@ class SolveResult:
 
     Attributes:
         solutions: best first.
-        stopped: ``certain`` (one solution is beyond doubt), ``complete`` (all was searched), ``deadline`` or
+        stopped: ``certain`` (one solution is beyond doubt), ``settled`` (by what was learned, the rest of the search
+            would not change the first one), ``complete`` (all was searched), ``deadline`` or
             ``cancelled``.
         confidence: probability that the first solution is the lattice, 0 to 1: calibrated where a model for it is at
             hand, otherwise its share of the evidence.

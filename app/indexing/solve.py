@@ -2,7 +2,8 @@
 
 Rounds of generators propose candidates lattice by lattice; each candidate is grown to all lines and weighed by its
 evidence; the families are ranked after each round. The solver ends as soon as one family is beyond doubt, when all
-rounds are done, at its deadline, or when it is told to stop, with the best so far.
+rounds are done, at its deadline, or when it is told to stop, with the best so far. Where a model tells the odds of the
+lattices, the same searches are done in smaller stages, in the order of what they are worth.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from app.indexing.problem import (
     SolveOptions,
     SolveResult,
 )
-from app.indexing.ranking import Found, families, in_convention, ranked, with_relatives
+from app.indexing.ranking import HOPELESS, Found, families, in_convention, ranked, with_relatives
 from app.indexing.search.cells import Limits
 from app.indexing.search.exhaustive import Exhaustive
 from app.indexing.search.generator import Effort, Generator
@@ -43,6 +44,7 @@ from app.indexing.search.low_order import LowOrder
 from app.indexing.search.observed import Observed, observed_from
 from app.indexing.search.volume import ByVolume
 from app.indexing.search.zones import Zones
+from app.indexing.search_order import GENERATORS, Step, in_lots, remaining
 from app.indexing.solution import n_unindexed, solutions_from
 from app.indexing.walk.kernels import NO_GPU, gpu_ready
 
@@ -97,6 +99,22 @@ class Round:
 
 ORTHOGONAL = frozenset({"cubic", "tetragonal", "hexagonal", "rhombohedral", "orthorhombic"})
 OBLIQUE = frozenset({"monoclinic", "triclinic"})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is searched before the families are looked at anew.
+
+    Attributes:
+        tasks: round, lattice, and zero shift in degrees to take off the lines beforehand.
+        last_resort: for patterns where no cell is convincing so far.
+        left: probability that what comes after finds the true cell and nothing before does; None where nobody knows.
+    """
+
+    tasks: tuple[tuple[Round, str, float], ...]
+    last_resort: bool = False
+    left: float | None = None
+
 
 Rounds = Sequence[Sequence[Round]]
 ROUNDS: Rounds = (
@@ -198,6 +216,8 @@ class _Search:
     reports: list[SearchReport] = field(default_factory=list)
     best: tuple[Found, ...] = ()
     leader: Solution | None = None
+    # The first family, and the indices of its sublattices and superlattices that are weighed already.
+    related: tuple[Found, tuple[int, ...]] | None = None
     done: set[str] = field(default_factory=set)
     cancelled: bool = False
 
@@ -215,25 +235,62 @@ class _Search:
 
     def run(self) -> SolveResult:
         stopped = "complete"
-        for rounds in self.rounds:
-            if _is_convincing(self.best) and all(one.last_resort for one in rounds):
+        for stage in self._stages():
+            if stage.last_resort and _is_convincing(self.best):
                 break
-            self._run_round(rounds)
-            self.best = self._ranked()
-            if self.on_progress is not None:
-                self.leader = next(iter(self._solutions(1)), None)
+            self._run_stage(stage)
             if self._out_of_time():
                 stopped = "cancelled" if self.cancelled else "deadline"
                 break
-            if _is_certain(self.best):
-                stopped = "certain"
+            if stage.left is None or self._is_promising():
+                self._look()
+            if self._is_settled(stage):
+                stopped = "certain" if _is_certain(self.best) else "settled"
                 break
+        if self.batches:
+            self._look()
         return self._result(stopped)
 
-    def _run_round(self, rounds: Sequence[Round]) -> None:
+    def _stages(self) -> Iterator[Stage]:
+        odds = self.learned.odds
+        if odds is None or self.rounds is not ROUNDS:
+            yield from (
+                Stage(tuple(self._tasks(rounds)), last_resort=all(one.last_resort for one in rounds))
+                for rounds in self.rounds
+            )
+            return
+        probability = odds.probabilities(self.observed)
+        steps = [step for step in odds.steps if step.shift == 0.0 or self.max_shift > 0.0]
+        lots = in_lots(steps, probability, self.options.lattices)
+        for i, lot in enumerate(lots):
+            left = remaining((step for later in lots[i + 1 :] for step in later), probability)
+            yield Stage(tuple(self._task(step) for step in lot), left=left)
+
+    def _task(self, step: Step) -> tuple[Round, str, float]:
+        one = Round(GENERATORS[step.generator](step), level=step.level, impurities=step.impurities)
+        return one, step.lattice, step.shift * self.max_shift
+
+    def _is_promising(self) -> bool:
+        """Tell whether a cell that is not ranked yet may lead or contend."""
+        found = max((float(batch.log_odds[0]) for batch in self.batches if len(batch)), default=-np.inf)
+        return found >= max(SURE_LOG_ODDS - SURE_GAP, self.best[0].log_odds - HOPELESS if self.best else 0.0)
+
+    def _look(self) -> None:
+        self.best = self._ranked()
+        if self.on_progress is not None:
+            self.leader = next(iter(self._solutions(1)), None)
+
+    def _is_settled(self, stage: Stage) -> bool:
+        if stage.left is None or self.learned.odds is None:
+            return _is_certain(self.best)
+        if not self.best:
+            return False
+        return self.learned.odds.doubt.is_settled(self.best, len(self.observed.q2), stage.left)
+
+    def _run_stage(self, stage: Stage) -> None:
         with ThreadPoolExecutor(usable_cores()) as pool:
             running: dict[Future[tuple[Hypotheses, SearchReport]], str] = {
-                pool.submit(self._search, one, bravais, shift): bravais for one, bravais, shift in self._tasks(rounds)
+                pool.submit(self._search, one, bravais, shift): bravais for one, bravais, shift in stage.tasks
             }
             left, spent = list(running.values()), sum(report.n_candidates for report in self.reports)
             for done in as_completed(running):
@@ -285,7 +342,10 @@ class _Search:
             (*self.best, *ranked(self.batches, self.observed, count=count, wanted=self._is_wanted)), count=count
         )
         self.batches = []
-        if not self._out_of_time():
+        indices = NEAR_RELATIVES if _is_certain(found) else FAR_RELATIVES
+        known = self.related[1] if self.related and found and self.related[0] is found[0] else ()
+        if not set(indices) <= set(known) and not self._out_of_time():
+            known = indices
             found = with_relatives(
                 found,
                 self.observed,
@@ -293,9 +353,11 @@ class _Search:
                 count=count,
                 wanted=self._is_wanted,
                 zero_sigma_deg=self.zero_sigma,
-                indices=NEAR_RELATIVES if _is_certain(found) else FAR_RELATIVES,
+                indices=indices,
             )
-        return tuple(one for one in map(in_convention, found) if self._is_within_bounds(one))
+        best = tuple(one for one in map(in_convention, found) if self._is_within_bounds(one))
+        self.related = (best[0], known) if best else None
+        return best
 
     def _is_wanted(self, found: Found) -> bool:
         allowed, lines = self.options.max_impurities, self.observed.shifted(found.zero_shift_deg).q2

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
-from app.indexing.problem import PeakList, SolveResult
+from app.indexing.problem import SolveResult
+
+if TYPE_CHECKING:
+    from app.indexing.search.observed import Observed
+    from app.indexing.search_order import Doubt, Step
 
 
 class LatticeOdds(Protocol):
-    """Says how probable each Bravais lattice is before anything is searched."""
+    """Says how probable each Bravais lattice is before anything is searched, and what a search of it is worth."""
 
-    def probabilities(self, peaks: PeakList) -> Float[np.ndarray, "lattice"]:
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps of the search; those of one lattice in the order in which they have to be done."""
+        ...
+
+    @property
+    def doubt(self) -> Doubt:
+        """When the answer is settled."""
+        ...
+
+    def probabilities(self, observed: Observed) -> Float[np.ndarray, "lattice"]:
         """Give the probability of each lattice, in the order of `app.indexing.problem.BRAVAIS`; the sum is 1."""
         ...
 
