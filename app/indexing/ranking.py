@@ -6,6 +6,7 @@ superlattices of the best ones are weighed beside them, because a smaller or lar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,7 +26,7 @@ from app.indexing.special import special_readings
 
 POOL = 80
 """Cells that are compared in full."""
-HOPELESS = 40.0
+HOPELESS = 25.0
 """Cells whose evidence is so far behind the best are not worked out: more than systematic absences make up for."""
 SAME_VOLUME = 0.05
 """Relative difference of volumes beyond which two cells are not one lattice."""
@@ -36,6 +37,10 @@ GENERATIONS = 3
 """How often the relatives of a new best cell are looked at in turn."""
 RELATIVES = 3
 """Relatives of each Bravais lattice that are ranked."""
+USUAL_ELONGATION, ELONGATION_SPREAD, ELONGATION_FREEDOM = 0.45, 0.35, 4.0
+"""Student's t of the logarithm of the longest over the shortest reduced axis, above the first number: 2,205 lattices of
+the American Mineralogist Crystal Structure Database have a median of 0.48, 95% below 1.24, none above 2. The tail is
+heavier than theirs, for other materials are more elongated."""
 FAR_BEHIND = 15.0
 """Systematic absences do not bring a reading up from this far behind the best."""
 
@@ -167,7 +172,7 @@ def _relatives(
 def _found(batch: Hypotheses, i: int, observed: Observed) -> Found:
     lattice = LATTICES[batch.bravais]
     reduced = niggli(cell_from_x(lattice, batch.x[i]), lattice.centring.symbol)
-    log_odds = float(batch.log_odds[i]) + absence_gain(batch, i, observed)
+    log_odds = float(batch.log_odds[i]) + absence_gain(batch, i, observed) + log_shape_prior(reduced)
     return Found(
         batch.bravais,
         batch.generator,
@@ -180,6 +185,17 @@ def _found(batch: Hypotheses, i: int, observed: Observed) -> Found:
         reduced,
         volume(reduced),
     )
+
+
+def log_shape_prior(reduced: UnitCell) -> float:
+    """Prior of a reduced cell's elongation, over that of a usual one: 0 for most, negative for needles and plates.
+
+    The evidence takes the lengths as uniform in their logarithms up to 50 Angstrom, each by itself. That makes a cell
+    with one axis of 43 and two of 5 Angstrom as probable as any other; among real ones it is rare.
+    """
+    lengths = reduced.constants[:3]
+    excess = max(math.log(max(lengths) / min(lengths)) - USUAL_ELONGATION, 0.0) / ELONGATION_SPREAD
+    return -0.5 * (ELONGATION_FREEDOM + 1.0) * math.log1p(excess**2 / ELONGATION_FREEDOM)
 
 
 def _twins(one: Found, other: Found) -> bool:

@@ -9,7 +9,7 @@ from app.crystallography import metric
 from app.crystallography.cell import UnitCell
 from app.crystallography.lattice import LATTICES
 from app.crystallography.reduction import same_lattice
-from app.indexing.ranking import Found, families, in_convention, ranked, with_relatives
+from app.indexing.ranking import Found, families, in_convention, log_shape_prior, ranked, with_relatives
 from app.indexing.search.cells import Limits
 from app.indexing.search.hypotheses import Hypotheses, grown_and_weighed
 from app.indexing.search.observed import Observed, observed_from
@@ -127,3 +127,13 @@ def test_a_conventional_cell_stays_as_it_is(bravais: str) -> None:
     assert in_convention(found).bravais == bravais
     if bravais != "aP":
         np.testing.assert_allclose(in_convention(found).x, found.x, rtol=1e-6)
+
+
+def test_only_unusually_long_or_flat_cells_are_improbable_beforehand() -> None:
+    usual = UnitCell(5.1, 6.2, 7.9, 90.0, 90.0, 90.0)
+    assert log_shape_prior(usual) == log_shape_prior(UnitCell(5.1, 7.9, 6.2, 80.0, 90.0, 100.0)) == 0.0
+    priors = [log_shape_prior(UnitCell(5.0, 5.0, 5.0 * ratio, 90.0, 90.0, 90.0)) for ratio in (1, 2, 4, 8)]
+    assert sorted(priors, reverse=True) == priors
+    assert -6.0 < priors[-1] < -3.0, "a cell of 5 x 5 x 40 is rare, and not impossible"
+    scaled = log_shape_prior(UnitCell(15.0, 15.0, 60.0, 90.0, 90.0, 90.0))
+    assert scaled == pytest.approx(priors[2]), "size does not matter"
