@@ -35,7 +35,7 @@ from app.indexing.problem import (
     SolveOptions,
     SolveResult,
 )
-from app.indexing.ranking import HOPELESS, Found, families, in_convention, ranked, with_relatives
+from app.indexing.ranking import Found, families, in_convention, ranked, with_relatives
 from app.indexing.search.cells import Limits
 from app.indexing.search.exhaustive import Exhaustive
 from app.indexing.search.generator import Effort, Generator
@@ -55,6 +55,8 @@ SURE_LOG_ODDS = 12.0
 """Evidence against chance above which a cell may be beyond doubt."""
 SURE_GAP = 7.0
 """Evidence against the next family above which it is."""
+CONTENDING = 15.0
+"""A cell that is so far behind the first one has no part in how sure that is."""
 TEMPERATURE = 3.0
 """Evidence is divided by this before it becomes a probability: the lines know less than they seem to."""
 PRIOR_SHARE = 0.2
@@ -271,9 +273,9 @@ class _Search:
         return one, step.lattice, step.shift * self.max_shift
 
     def _is_promising(self) -> bool:
-        """Tell whether a cell that is not ranked yet may lead or contend."""
+        """Tell whether a cell that is not ranked yet is convincing, and may lead or contend."""
         found = max((float(batch.log_odds[0]) for batch in self.batches if len(batch)), default=-np.inf)
-        return found >= max(SURE_LOG_ODDS - SURE_GAP, self.best[0].log_odds - HOPELESS if self.best else 0.0)
+        return found >= max(SURE_LOG_ODDS, self.best[0].log_odds - CONTENDING if self.best else -np.inf)
 
     def _look(self) -> None:
         self.best = self._ranked()
