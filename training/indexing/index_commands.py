@@ -30,8 +30,9 @@ def patterns_of(system: str, data: Path | None, count: int, seed: int) -> tuple[
         return random_rows(system, count, train), random_rows(system, max(count // HELD, 1), held)
     from training.indexing.data import read_patterns
 
-    training, validation = (rows_from_patterns(read_patterns(data, validation=v), system) for v in (False, True))
-    return training.take(np.random.default_rng(seed).permutation(len(training))[:count]), validation
+    parts = (rows_from_patterns(read_patterns(data, validation=v), system) for v in (False, True))
+    training, validation = (rows.take(np.random.default_rng(seed).permutation(len(rows))) for rows in parts)
+    return training.take(slice(count)), validation
 
 
 def train_command(
@@ -93,3 +94,30 @@ def evaluate_command(
 
 def _no_rows() -> tuple[IndexRows, IndexRows]:
     raise typer.BadParameter("the run has no patterns")
+
+
+def learning_curve_command(
+    system: Annotated[str, typer.Option(help="lattice system; its run must be there")] = "orthorhombic",
+    level: Annotated[str, typer.Option(help="size of error")] = "0.05",
+    patterns: Annotated[list[int] | None, typer.Option(help="sizes of the training set")] = None,
+    steps: Annotated[int, typer.Option(help="steps of the optimizer, the same for every size")] = 240,
+    dropout: Annotated[float, typer.Option(help="share of units left out")] = 0.25,
+    runs: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
+    out: Annotated[Path, typer.Option(help="folder of the curve; an interrupted one goes on")] = RUNS / "curve",
+) -> None:
+    """Train one level afresh on parts of a run's patterns, and score each network on the same held-out ones."""
+    from training.indexing.index_evaluate import compared
+    from training.indexing.index_networks import IndexArgs, make_school, train
+
+    training, validation = _kept_rows(runs / system, _no_rows)
+    typer.echo("| patterns | dropout | accuracy | log loss | calibration error |\n|---|---|---|---|---|")
+    for size in patterns or (375, 1500, 6000):
+        # The first level of a run takes twice the epochs.
+        epochs = max(1, round(steps / (2 * -(-size // IndexArgs(system).batch_size))))
+        args = IndexArgs(system, epochs=epochs, dropout=dropout, warm_start=False)
+        school = make_school(args, training.take(slice(size)), validation)
+        folder = out / f"{system}-{level}-{size}-{steps}-{dropout}"
+        train(school, folder, (level,))
+        score = compared(school, folder, validation)[level, "network"]
+        figures = f"{score.accuracy:.3f} | {score.log_loss:.2f} | {score.calibration_error:.3f}"
+        typer.echo(f"| {size} | {dropout} | {figures} |")

@@ -13,7 +13,15 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from app.indexing.learned.indices import INPUT, OUTPUT, closeness, differences, probabilities_from_logits
+from app.crystallography import metric
+from app.indexing.learned.indices import (
+    INPUT,
+    OUTPUT,
+    closeness,
+    differences,
+    least_symmetric,
+    probabilities_from_logits,
+)
 from app.indexing.learned.plain_network import PlainNetwork
 from training.indexing.index_networks import Lesson, School, finished_levels, read_plain, spoilt
 from training.indexing.index_rows import IndexRows
@@ -61,12 +69,16 @@ def nearest_answer(difference: Float[np.ndarray, "cell peak ref"], q2: Float[np.
     return found
 
 
-def width_answer(width: float, none: float) -> Answer:
-    """Proportional to exp(-|difference| / (width q^2)), and ``none`` for no reflection: no network, one number."""
+def width_answer(width: float, none: float, seen: Float[np.ndarray, "ref"] | float = 1.0) -> Answer:
+    """Proportional to seen * exp(-|difference| / (width q^2)), and ``none`` for no reflection: no network.
+
+    ``seen`` is how often each reflection is observed where it could be, see `seen_shares`.
+    """
+    prior = np.log(np.asarray(seen)).astype(np.float32)
 
     def answer(difference: Float[np.ndarray, "cell peak ref"], q2: Float[np.ndarray, "cell peak"]) -> np.ndarray:
         scale = (width * np.maximum(q2, _LEAST)).astype(np.float32)[:, :, None]
-        found = (1.0 - none) * probabilities_from_logits(-np.abs(difference) / scale)
+        found = (1.0 - none) * probabilities_from_logits(prior - np.abs(difference) / scale)
         return np.concatenate([found, np.full((*found.shape[:2], 1), none, found.dtype)], axis=2)
 
     return answer
@@ -81,6 +93,19 @@ def fitted_width(lesson: Lesson, n_patterns: int = 300) -> tuple[float, float]:
     return WIDTHS[int(np.argmin(losses))], none
 
 
+def seen_shares(lesson: Lesson) -> Float[np.ndarray, "ref"]:
+    """Give the share of the training patterns that show each reflection, of those whose lines reach over it.
+
+    Systematic absences, weak and overlapped lines in one number; one pattern of each kind is added, so that none is 0.
+    """
+    lattice = least_symmetric(lesson.args.system)
+    calculated = metric.x_from_constants(lattice, lesson.rows.constants) @ lesson.design.T
+    q2 = lesson.rows.q2
+    possible = (calculated >= q2[:, :1]) & (calculated <= q2.max(axis=1, keepdims=True))
+    shown = np.bincount(lesson.target[lesson.rows.real], minlength=len(lesson.design) + 1)[:-1]
+    return (shown + 1.0) / (np.maximum(possible.sum(axis=0), shown) + 2.0)
+
+
 def compared(school: School, folder: Path, held: IndexRows) -> dict[tuple[str, str], Scores]:
     """Score all methods at each finished level of a run on patterns without impurities, which are added here."""
     asked = replace(school, validation=spoilt(held, school.args))
@@ -88,9 +113,11 @@ def compared(school: School, folder: Path, held: IndexRows) -> dict[tuple[str, s
     for level in finished_levels(folder):
         lesson = asked.lesson(level, validation=True)
         network, _, _, epsilon = read_plain(folder / f"{level}.npz")
-        width = fitted_width(school.lesson(level))
+        learned = school.lesson(level)
+        width, seen = fitted_width(learned), seen_shares(learned)
         found[level, "nearest"] = scores(lesson, nearest_answer)
         found[level, f"width {width[0]:.3f}"] = scores(lesson, width_answer(*width))
+        found[level, "width, and how often it is seen"] = scores(lesson, width_answer(*width, seen))
         found[level, "network"] = scores(lesson, network_answer(network, epsilon))
     return found
 
