@@ -289,8 +289,8 @@ def place_atoms(
     for _ in range(_SNAPS):
         step = np.einsum("oij,pj->poi", rotations, points) + translations - points[:, None]
         step -= np.round(step)
-        near = (((step @ tensor) * step).sum(axis=-1) < reach[:, None])[..., None]
-        points = points + (step * near).sum(axis=1) / near.sum(axis=1)
+        near = (np.einsum("poi,poi->po", step @ tensor, step) < reach[:, None]).astype(float)
+        points = points + np.einsum("poi,po->pi", step, near) / near.sum(axis=1)[:, None]
     images = np.einsum("oij,pj->poi", rotations, points) + translations
     metric_of = _Metric.of(tensor, least_ang)
     square = metric_of.least_square(images - points[:, None])
@@ -350,7 +350,7 @@ class _Metric:
         step = step - np.round(step)
         if len(self.shifts) > 1:
             step = step[..., None, :] + self.shifts
-        square = ((step @ self.tensor) * step).sum(axis=-1)
+        square = np.einsum("...i,...i->...", step @ self.tensor, step)
         return square if len(self.shifts) == 1 else square.min(axis=-1)
 
 

@@ -142,7 +142,7 @@ def _lists(lists: PeakLists) -> dict[str, Any]:
 
 
 def _padded(values: np.ndarray, fill: float) -> np.ndarray:
-    full = np.full((N_LINES, *values.shape[1:]), fill)
+    full = np.full((N_LINES, *values.shape[1:]), fill, dtype=values.dtype)
     full[: len(values)] = values[:N_LINES]
     return full
 

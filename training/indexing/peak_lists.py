@@ -245,10 +245,10 @@ def _apart(
 ) -> Int[np.ndarray, "kept"]:
     """Drop lines close to a stronger one that is kept itself."""
     position = two_theta[shown]
-    if not (np.diff(position) < least).any():
-        return shown
+    close = np.diff(position, prepend=-np.inf, append=np.inf) < least
+    crowded = np.flatnonzero(close[:-1] | close[1:])
     kept = np.ones(len(shown), bool)
-    for row in np.argsort(-intensity[shown], kind="stable"):
+    for row in crowded[np.argsort(-intensity[shown[crowded]], kind="stable")]:
         if kept[row]:
             near = np.abs(position - position[row]) < least
             near[row] = False

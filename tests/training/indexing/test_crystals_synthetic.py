@@ -11,22 +11,11 @@ import pytest
 from app.crystallography import metric
 from app.crystallography.lattice import LATTICES
 from app.indexing.problem import BRAVAIS
-from training.indexing.cells import Distributions, cells_from_features, features, fit_mixture, in_convention
+from tests.training.indexing.distributions import some_distributions
+from training.indexing.cells import Distributions, cells_from_features, features
 from training.indexing.conventions import is_conventional
 from training.indexing.crystals import KINDS, Crystal, draw_crystal, kind_shares, setting_shares
-from training.indexing.lattice_patterns import random_constants
 from training.indexing.space_groups import settings
-
-
-def some_distributions() -> Distributions:
-    """Fitted to broad random cells: enough for a test."""
-    rng, cells = np.random.default_rng(1), {}
-    for bravais, lattice in LATTICES.items():
-        drawn = [in_convention(bravais, cell) for cell in random_constants(lattice, 60, rng)]
-        kept = np.array([cell for cell in drawn if cell is not None])
-        cells[bravais] = fit_mixture(features(lattice, kept), seed=1)
-    shares = {"O": 0.6, "Si": 0.2, "Fe": 0.1, "Ca": 0.1}
-    return Distributions(cells, dict.fromkeys(cells, 60), shares, (0.2, 0.5, 0.3), (2.7, 0.3))
 
 
 @pytest.fixture(scope="module")
