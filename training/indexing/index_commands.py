@@ -121,3 +121,9 @@ def learning_curve_command(
         score = compared(school, folder, validation)[level, "network"]
         figures = f"{score.accuracy:.3f} | {score.log_loss:.2f} | {score.calibration_error:.3f}"
         typer.echo(f"| {size} | {dropout} | {figures} |")
+
+
+indices_cli = typer.Typer(no_args_is_help=True, help="Networks that assign indices to lines, given a cell.")
+indices_cli.command("train")(train_command)
+indices_cli.command("evaluate")(evaluate_command)
+indices_cli.command("learning-curve")(learning_curve_command)
