@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import sklearn
 from jaxtyping import Float
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
@@ -45,8 +45,8 @@ def export(estimator: Any, rng: np.random.Generator) -> Exported:
     """The plain form of a fitted estimator of scikit-learn.
 
     Args:
-        estimator: histogram gradient boosting without categorical features, a logistic regression, or an isotonic
-            regression that clips.
+        estimator: histogram gradient boosting without categorical features, a random forest for regression, a logistic
+            regression, or an isotonic regression that clips.
         rng: draws the rows on which the two are compared.
 
     Raises:
@@ -139,6 +139,41 @@ def _boosting_rows(estimator: Any, rng: np.random.Generator) -> Float[np.ndarray
     return rows
 
 
+# Random forests
+
+
+def _forest(estimator: Any) -> _Form:
+    trees = [_forest_tree(one.tree_) for one in estimator.estimators_]
+    columns = {name: np.concatenate([tree[name] for tree in trees]) for name in trees[0]}
+    counts = np.array([len(tree["left"]) for tree in trees])
+    about = About(score="forest", link="identity", n_features=estimator.n_features_in_)
+    return about, {**columns, "tree_nodes": counts}
+
+
+def _forest_tree(tree: Any) -> dict[str, np.ndarray]:
+    leaf = tree.children_left < 0
+    order, left = _level_by_level(tree.children_left.tolist(), tree.children_right.tolist(), leaf.tolist())
+    leaf = leaf[order]
+    return {
+        "left": np.array(left),
+        "feature": np.where(leaf, 0, tree.feature[order]),
+        "number": np.where(leaf, 0.0, tree.threshold[order]),
+        # Inner nodes are never asked, and zeros take no place.
+        "value": np.where(leaf[:, None], tree.value[order][:, :, 0], 0.0),
+    }
+
+
+def _forest_rows(estimator: Any, rng: np.random.Generator) -> Float[np.ndarray, "row feature"]:
+    """On and around thresholds of each feature."""
+    feature = np.concatenate([one.tree_.feature for one in estimator.estimators_])
+    threshold = np.concatenate([one.tree_.threshold for one in estimator.estimators_])
+    columns = []
+    for column in range(estimator.n_features_in_):
+        found = np.append(threshold[feature == column], 0.0)
+        columns.append(rng.choice(np.concatenate([found, found + 1e-3, found - 1.0]), GOLDEN_ROWS))
+    return np.stack(columns, axis=1)
+
+
 # Logistic and isotonic regression
 
 
@@ -187,6 +222,7 @@ class _Kind:
 _KINDS: Final[dict[type, _Kind]] = {
     HistGradientBoostingClassifier: _Kind(_boosting, _boosting_rows),
     HistGradientBoostingRegressor: _Kind(_boosting, _boosting_rows),
+    RandomForestRegressor: _Kind(_forest, _forest_rows),
     LogisticRegression: _Kind(_logistic, _logistic_rows),
     IsotonicRegression: _Kind(_isotonic, _isotonic_rows),
 }

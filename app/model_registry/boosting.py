@@ -54,7 +54,8 @@ class Trees:
             sums[start : start + block] = self._walk(x[start : start + block])
         return sums + self.offset
 
-    def _walk(self, x: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row output"]:
+    def leaves(self, x: Float[np.ndarray, "row feature"]) -> Int[np.ndarray, "row tree"]:
+        """The leaf that each row reaches in each tree; takes memory for rows times trees."""
         step = self._step if np.isnan(x).any() else self._step_of_known
         cells = x.ravel()
         row_start = np.repeat(np.arange(len(x)) * x.shape[1], len(self.root))
@@ -66,7 +67,10 @@ class Trees:
                 node = step(node, cells, start)
             reached[walking] = node
             walking = walking[self.left.take(node) != node]
-        return self.value.take(reached).reshape(len(x), -1, len(self.offset)).sum(axis=1)
+        return reached.reshape(len(x), len(self.root))
+
+    def _walk(self, x: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row output"]:
+        return self.value.take(self.leaves(x)).reshape(len(x), -1, len(self.offset)).sum(axis=1)
 
     def _step_of_known(
         self, node: Int[np.ndarray, "walker"], cells: Float[np.ndarray, "cell"], start: Int[np.ndarray, "walker"]

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 
 from app.errors import InvalidInput, ModelRefused, TooLarge
 from app.model_registry.boosting import trees_from_arrays
+from app.model_registry.forest import Forest, forest_from_arrays
 from app.model_registry.pickled_arrays import refuse
 
 MAX_PLAIN_BYTES: Final = 64 * 2**20
@@ -27,7 +28,7 @@ MAX_PLAIN_BYTES: Final = 64 * 2**20
 ABOUT_MEMBER: Final = "about.json"
 
 Score = Callable[[Float[np.ndarray, "row feature"]], Float[np.ndarray, "row output"]]
-ScoreKind = Literal["trees", "linear", "interpolation"]
+ScoreKind = Literal["trees", "linear", "interpolation", "forest"]
 LinkKind = Literal["identity", "exp", "sigmoid", "softmax"]
 Label = StrictBool | StrictInt | StrictFloat | Annotated[str, Field(max_length=256)]
 
@@ -90,7 +91,28 @@ class PlainClassifier:
         return self.classes_[np.argmax(self.predict_proba(x), axis=1)]
 
 
-PlainEstimator = PlainRegressor | PlainClassifier
+@dataclass(frozen=True)
+class PlainForest:
+    """A random forest for regression, of one or several outputs; ``predict`` is named as in scikit-learn."""
+
+    n_features_in_: int
+    forest: Forest
+
+    def predict(self, x: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row *output"]:
+        """The mean of the trees, without an axis for a single output; raises as ``by_tree``."""
+        mean = self.by_tree(x).mean(axis=1)
+        return mean[:, 0] if mean.shape[1] == 1 else mean
+
+    def by_tree(self, x: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row tree output"]:
+        """What each tree says.
+
+        Raises:
+            InvalidInput: the rows have another number of columns, or numbers that are not finite.
+        """
+        return self.forest.by_tree(_known(_rows(x, self.n_features_in_)))
+
+
+PlainEstimator = PlainRegressor | PlainClassifier | PlainForest
 
 
 def load_plain(data: bytes) -> PlainEstimator:
@@ -145,7 +167,7 @@ class _ScoreForm:
     """The arrays of a score, name -> (dtype, axes), and what builds it from them and the number of features."""
 
     arrays: Mapping[str, tuple[str, int]]
-    build: Callable[[Mapping[str, np.ndarray], int], Score]
+    build: Callable[[Mapping[str, np.ndarray], int], Score | Forest]
     outputs: str
 
 
@@ -187,6 +209,17 @@ _SCORES: Final[dict[ScoreKind, _ScoreForm]] = {
         build=trees_from_arrays,
         outputs="offset",
     ),
+    "forest": _ScoreForm(
+        arrays={
+            "tree_nodes": ("<i4", 1),
+            "left": ("<i4", 1),
+            "feature": ("<i4", 1),
+            "number": ("<f8", 1),
+            "value": ("<f4", 2),
+        },
+        build=forest_from_arrays,
+        outputs="",
+    ),
     "linear": _ScoreForm({"coefficient": ("<f8", 2), "intercept": ("<f8", 1)}, _linear, "intercept"),
     "interpolation": _ScoreForm({"x": ("<f8", 1), "y": ("<f8", 1)}, _interpolation, ""),
 }
@@ -216,6 +249,8 @@ def _estimator(about: About, arrays: Mapping[str, np.ndarray]) -> PlainEstimator
     expected = {"sigmoid": (1, 2), "softmax": (outputs, outputs)}.get(about.link, (1, 0))
     if (outputs, len(about.classes or ())) != expected:
         raise refuse(f"An estimator with the link {about.link} has another number of outputs or classes.")
+    if isinstance(score, Forest):
+        return PlainForest(about.n_features, score)
     if about.classes is None:
         return PlainRegressor(about.n_features, score, link)
     return PlainClassifier(about.n_features, np.array(about.classes), score, link)

@@ -66,7 +66,7 @@ class ByVolume:
         lattice, first = LATTICES[bravais], observed.first(N_LINES)
         if len(first.q2) <= lattice.n_params:
             return Proposal(np.empty((0, lattice.n_params)), 0)
-        problem = _problem(lattice, first, limits)
+        problem = walk_problem(lattice, first, limits)
         kernel, options = kernel_for(effort.device, self.n_threads), McmcOptions(n_steps=self.n_steps)
         generator = np.random.default_rng([effort.seed, *bravais.encode()])
         n_starts = self.starts_per_term[min(effort.level, 1)] * lattice.n_params
@@ -112,7 +112,8 @@ def _volumes(lattice: BravaisLattice, observed: Observed, limits: Limits) -> lis
     return np.geomspace(low, high, _SHELLS).tolist()
 
 
-def _problem(lattice: BravaisLattice, observed: Observed, limits: Limits) -> Problem:
+def walk_problem(lattice: BravaisLattice, observed: Observed, limits: Limits) -> Problem:
+    """Give the walk its problem: the lines with their expected errors, and the bounds on the cell."""
     lines = one_pattern(observed.q2, _SIGMA_DEG * observed.per_degree)
     size = lattice.centring.multiplicity
     bounds = Bounds(
