@@ -9,6 +9,7 @@ from training.indexing.data_commands import augment_command, data_command
 from training.indexing.index_commands import indices_cli
 from training.indexing.outcome_commands import outcomes_command
 from training.indexing.probability_commands import probability_command, publish_probability_command
+from training.indexing.regression_commands import cli as regression_cli
 from training.indexing.special_commands import special_metrics_command
 
 cli = typer.Typer(no_args_is_help=True, help="Powder indexing: simulated cases and the table of low-order assignments.")
@@ -24,6 +25,7 @@ cli.command("probability")(probability_command)
 cli.command("publish-probability")(publish_probability_command)
 cli.command("special-metrics")(special_metrics_command)
 cli.add_typer(indices_cli, name="indices")
+cli.add_typer(regression_cli, name="regression")
 
 if __name__ == "__main__":
     cli()
