@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float
+from threadpoolctl import threadpool_limits
 
 from app.indexing.learned.probability import ScoredProbability
 from training.indexing.probability_data import NO_ANSWER, Answers, folds_of
-from training.indexing.probability_methods import METHODS, SCORED, Fitted, Method, softmax
+from training.indexing.probability_methods import METHODS, SCORED, Fitted, Method
 from training.indexing.probability_scores import LEAST, Scores, scores
 
 FOLDS: Final = 5
@@ -100,9 +101,10 @@ def cross_validated(
     rng = np.random.default_rng(seed)
     fold = folds_of(answers.group, folds, rng)
     found = np.empty(len(answers.right))
-    for k in range(folds):
-        fitted: Fitted = method(answers.of(fold != k), np.random.default_rng([seed, k]))
-        found[(fold == k)[answers.answer]] = fitted(answers.of(fold == k))
+    with threadpool_limits(1):
+        for k in range(folds):
+            fitted: Fitted = method(answers.of(fold != k), np.random.default_rng([seed, k]))
+            found[(fold == k)[answers.answer]] = fitted(answers.of(fold == k))
     return found
 
 
@@ -121,11 +123,6 @@ def fit_published(answers: Answers, method: str, *, reorders: bool, seed: int = 
     """Fit a method on all answers, as it is published."""
     part = SCORED[method].fit(answers, np.random.default_rng(seed))
     return replace(part, reorders=reorders)
-
-
-def probability_of(part: ScoredProbability, answers: Answers) -> Float[np.ndarray, "cell"]:
-    """Give every cell the probability as the service does."""
-    return softmax(part.scores(answers.features), part.none, answers)
 
 
 def gained(by_evidence: np.ndarray, by_probability: np.ndarray, answers: Answers) -> tuple[int, int]:

@@ -29,11 +29,10 @@ from training.indexing.probability import (
     fit_published,
     gained,
     judged,
-    probability_of,
 )
 from training.indexing.probability_card import comparison_table, evidence_table, text
 from training.indexing.probability_data import Answers, answers_from
-from training.indexing.probability_methods import METHODS, SCORED
+from training.indexing.probability_methods import METHODS, SCORED, shared
 from training.indexing.probability_picture import draw_reliability
 from training.publish import publish
 
@@ -118,7 +117,7 @@ def _fitted(drawn: Sequence[Path], evaluate: Sequence[str], method: str | None, 
     evidence = {HELD_OUT: next(one for one in comparison if one.method == chosen)}
     baseline = {HELD_OUT: next(one for one in comparison if one.method == "evidence / 3")}
     for name, others in _sets(evaluate):
-        evidence[name] = judged(chosen, probability_of(part, others), others, seed)
+        evidence[name] = judged(chosen, shared(part, others), others, seed)
         before = METHODS["evidence / 3"](answers, np.random.default_rng(seed))
         baseline[name] = judged("evidence / 3", before(others), others, seed)
     return _Fit(outcomes, answers, comparison, chosen, part, evidence, baseline)
@@ -170,6 +169,7 @@ def publish_fit(store: ModelStore, fit: _Fit, *, seed: int, promote: bool) -> Ma
             "weights": dict(zip(roles, part.weights, strict=True)),
             "none": part.none,
             "reorders": part.reorders,
+            "competing": part.competing,
             "method": fit.method,
             "solver": list(solvers),
         },

@@ -14,9 +14,11 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import minimize
+from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from app.indexing.learned.probability import ScoredProbability, log_odds_of
 from training.indexing.probability_data import Answers, folds_of
@@ -45,6 +47,18 @@ def softmax(scores: Cells, none: float, answers: Answers) -> Cells:
     return weight / total[answers.answer]
 
 
+def apart(scores: Cells, none: float, answers: Answers) -> Cells:
+    """Hold each cell against none alone, and scale those of an answer down to a sum of at most 1."""
+    alone = expit(scores - none)
+    total = np.bincount(answers.answer, alone, minlength=answers.count)
+    return alone / np.maximum(total, 1.0)[answers.answer]
+
+
+def shared(part: ScoredProbability, answers: Answers) -> Cells:
+    """Give every cell the probability as the service does."""
+    return (softmax if part.competing else apart)(part.scores(answers.features), part.none, answers)
+
+
 def listwise_loss(scores: Cells, none: float, answers: Answers) -> tuple[float, Cells, float]:
     """Mean -ln of the probability of what is right (a cell, or none), and its slope in the scores and in ``none``."""
     p = softmax(scores, none, answers)
@@ -69,6 +83,23 @@ def fit_softmax(
         value, slope, slope_none = listwise_loss(columns @ weights, none, answers)
         penalty = 0.5 * ridge * float(weights @ weights) / answers.count
         return value + penalty, np.append(columns.T @ slope + ridge * weights / answers.count, slope_none)
+
+    found: Any = minimize(loss, np.append(start, 0.0), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return found.x[:-1], float(found.x[-1])
+
+
+def fit_apart(
+    columns: Float[np.ndarray, "cell column"], answers: Answers, ridge: float, start: Float[np.ndarray, "column"]
+) -> tuple[Float[np.ndarray, "column"], float]:
+    """Fit the same by the log loss of each cell by itself."""
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = parameters[:-1]
+        scores = columns @ weights - parameters[-1]
+        value = np.sum(np.logaddexp(0.0, scores) - answers.right * scores) / answers.count
+        slope = (expit(scores) - answers.right) / answers.count
+        penalty = 0.5 * ridge * float(weights @ weights) / answers.count
+        return value + penalty, np.append(columns.T @ slope + ridge * weights / answers.count, -slope.sum())
 
     found: Any = minimize(loss, np.append(start, 0.0), jac=True, method="L-BFGS-B", options={"maxiter": 500})
     return found.x[:-1], float(found.x[-1])
@@ -114,7 +145,8 @@ def boosting(
         early_stopping=False,  # pyright: ignore[reportArgumentType]
         random_state=int(rng.integers(2**31)),
     )
-    return estimator.fit(x, answers.right)
+    with threadpool_limits(1):  # small sets: threads would wait for each other
+        return estimator.fit(x, answers.right)
 
 
 def _scale(x: Float[np.ndarray, "cell feature"]) -> tuple[Float[np.ndarray, "feature"], Float[np.ndarray, "feature"]]:
@@ -172,23 +204,29 @@ def alone(estimate: Estimate) -> Method:
 
 @dataclass(frozen=True)
 class Scored:
-    """Estimators whose scores, weighed, compete in a softmax with none; the form that is published.
+    """Estimators whose scores are weighed; the form that is published.
 
     Attributes:
         estimates: role -> how it is fitted.
+        competing: whether the cells of an answer compete in a softmax with none, or are held against none apart.
         folds: the weights are fitted on scores of cells that the estimators have not seen, by this many folds.
     """
 
     estimates: Mapping[str, Estimate]
+    competing: bool = True
     folds: int = INNER_FOLDS
 
     def __call__(self, answers: Answers, rng: np.random.Generator) -> Fitted:
         """Fit as a method does."""
         part = self.fit(answers, rng)
-        return lambda others: softmax(part.scores(others.features), part.none, others)
+        return lambda others: shared(part, others)
 
     def fit(self, answers: Answers, rng: np.random.Generator) -> ScoredProbability:
         """Fit what the service runs."""
+        with threadpool_limits(1):
+            return self._fit(answers, rng)
+
+    def _fit(self, answers: Answers, rng: np.random.Generator) -> ScoredProbability:
         fold = folds_of(answers.group, self.folds, rng)
         unseen = np.empty((len(answers.right), len(self.estimates)))
         for k in range(self.folds):
@@ -197,9 +235,11 @@ class Scored:
             x = np.clip(answers.features[held], low, high)
             unseen[held] = np.column_stack([log_odds_of(one, x) for one in fitted])
         start = np.full(len(self.estimates), 1.0 / len(self.estimates))
-        weights, none = fit_softmax(unseen, answers, ridge=0.01, start=start)
+        weigh = fit_softmax if self.competing else fit_apart
+        weights, none = weigh(unseen, answers, ridge=0.01, start=start)
         low, high, fitted = self._estimators(answers, rng)
-        return ScoredProbability(tuple(fitted), tuple(float(weight) for weight in weights), none, low, high)
+        told = tuple(float(weight) for weight in weights)
+        return ScoredProbability(tuple(fitted), told, none, low, high, competing=self.competing)
 
     def _estimators(self, answers: Answers, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[Any]]:
         low, high = range_of(answers)
@@ -213,6 +253,8 @@ SCORED: Final[Mapping[str, Scored]] = MappingProxyType(
         "conditional softmax": Scored({"conditional": conditional}),
         "boosting softmax": Scored({"boosting": boosting}),
         "stacked softmax": Scored({"conditional": conditional, "boosting": boosting}),
+        "boosting apart": Scored({"boosting": boosting}, competing=False),
+        "stacked apart": Scored({"conditional": conditional, "boosting": boosting}, competing=False),
     }
 )
 """Methods that the service can run."""

@@ -1,8 +1,9 @@
 """A calibrated probability for each ranked cell, that it is the true lattice, and one that none of them is.
 
-Each cell gets a score from its features by one or several estimators; a softmax over the scores of the answer and the
-choice "none of them" makes probabilities of them, as in a conditional logit (McFadden, 1974). So those of one answer,
-with none, sum to 1.
+Each cell gets a score from its features by one or several estimators. Cells may compete: a softmax over the scores of
+the answer and the choice "none of them" makes probabilities of them, as in a conditional logit (McFadden, 1974). Or
+each is held against "none" alone, and all are scaled down where they come to more than 1. Either way those of one
+answer, with none, sum to 1.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class ScoredProbability:
         none: score of the choice that no cell is right.
         low, high: range of each feature in training; what lies beyond is taken as its end, shape (feature,).
         reorders: whether the cells are put in the order of their probability.
+        competing: whether the cells compete with each other.
     """
 
     estimators: tuple[Classifier, ...]
@@ -64,10 +66,12 @@ class ScoredProbability:
     low: Float[np.ndarray, "feature"]
     high: Float[np.ndarray, "feature"]
     reorders: bool = False
+    competing: bool = True
 
     def of(self, result: SolveResult) -> CellProbabilities:
         """Give the probabilities of a full answer: one that was cut short before lacks the cells to compare with."""
-        probability = softmax_with_none(self.scores(cell_features(result)), self.none)
+        share = softmax_with_none if self.competing else apart_with_none
+        probability = share(self.scores(cell_features(result)), self.none)
         unseen = np.zeros(max(len(result.solutions) - MOST_CELLS, 0))
         return CellProbabilities(np.append(probability[:-1], unseen), float(probability[-1]))
 
@@ -98,6 +102,13 @@ def softmax_with_none(scores: Float[np.ndarray, "cell"], none: float) -> Float[n
     return weight / weight.sum()
 
 
+def apart_with_none(scores: Float[np.ndarray, "cell"], none: float) -> Float[np.ndarray, "choice"]:
+    """Give the probability of each cell beside none alone, scaled to a sum of at most 1, and last what is left."""
+    apart = 1.0 / (1.0 + np.exp(np.clip(none - scores, -2.0 * LARGEST_SCORE, 2.0 * LARGEST_SCORE)))
+    apart = apart / max(float(apart.sum()), 1.0)
+    return np.append(apart, max(1.0 - float(apart.sum()), 0.0))
+
+
 def from_model(model: LoadedModel) -> ScoredProbability:
     """Make the part of a version of the store.
 
@@ -119,6 +130,7 @@ def from_model(model: LoadedModel) -> ScoredProbability:
             low=np.array([feature.min for feature in model.manifest.features], dtype=float),
             high=np.array([feature.max for feature in model.manifest.features], dtype=float),
             reorders=bool(model.parameters["reorders"]),
+            competing=bool(model.parameters.get("competing", True)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelRefused(f"The parameters of {model.name} version {model.version} do not fit its family.") from error

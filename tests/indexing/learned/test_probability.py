@@ -91,6 +91,15 @@ def test_probabilities_and_none_sum_to_one() -> None:
     assert (found.cells > 0).all()
 
 
+def test_cells_apart_come_to_one_at_most() -> None:
+    sure = replace(part(weight=1.0), competing=False).of(longer(8))
+    assert sure.cells.sum() == pytest.approx(1.0)
+    assert sure.none == pytest.approx(0.0)
+    doubtful = replace(part(weight=0.1, none=12.0), competing=False).of(longer(2))
+    assert doubtful.cells == pytest.approx(1 / (1 + np.exp(12.0 - 0.1 * np.array([20.0, 12.5]))))
+    assert doubtful.cells.sum() + doubtful.none == pytest.approx(1.0)
+
+
 def test_cells_beyond_those_looked_at_have_no_chance() -> None:
     found = part(weight=0.1).of(longer(MOST_CELLS + 3))
     assert len(found.cells) == MOST_CELLS + 3

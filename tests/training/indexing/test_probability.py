@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import check_grad
 
 from app.errors import ModelRefused
-from app.indexing.learned.probability import ScoredProbability, from_model, softmax_with_none
+from app.indexing.learned.probability import ScoredProbability, apart_with_none, from_model, softmax_with_none
 from app.indexing.learned.probability_features import FEATURES
 from app.model_registry.loading import LoadedModel, load_version
 from app.model_registry.manifest import Feature, ModelDraft
@@ -19,11 +19,19 @@ from training.indexing.probability import (
     cross_validated,
     fit_published,
     judged,
-    probability_of,
 )
 from training.indexing.probability_card import comparison_table, evidence_table
 from training.indexing.probability_data import NO_ANSWER, Answers, folds_of
-from training.indexing.probability_methods import METHODS, SCORED, fit_softmax, listwise_loss, softmax, today
+from training.indexing.probability_methods import (
+    METHODS,
+    SCORED,
+    apart,
+    fit_softmax,
+    listwise_loss,
+    shared,
+    softmax,
+    today,
+)
 from training.publish import publish
 
 LOG_ODDS = FEATURES.index("log_odds")
@@ -52,6 +60,13 @@ def test_cells_of_an_answer_share_as_the_service_does() -> None:
     for i in (0, 7, 11):
         own = ANSWERS.answer == i
         assert found[own] == pytest.approx(softmax_with_none(scores[own], 0.4)[:-1])
+
+
+def test_cells_apart_share_as_the_service_does() -> None:
+    scores = ANSWERS.features[:, 3]
+    found = apart(scores, 0.4, ANSWERS)
+    for i in (0, 7, 11):
+        assert found[ANSWERS.answer == i] == pytest.approx(apart_with_none(scores[ANSWERS.answer == i], 0.4)[:-1])
 
 
 def test_slope_of_the_loss() -> None:
@@ -116,7 +131,7 @@ def test_a_telling_feature_beats_the_evidence_alone() -> None:
     assert "held" in evidence_table({"held": results[0]})
 
 
-@pytest.mark.parametrize("name", ["isotonic", "logistic", "boosting", "stacked softmax"])
+@pytest.mark.parametrize("name", ["isotonic", "logistic", "boosting", "boosting softmax", "boosting apart"])
 def test_methods_give_probabilities(name: str) -> None:
     found = cross_validated(METHODS[name], ANSWERS, folds=2)
     assert ((found >= 0) & (found <= 1)).all()
@@ -157,7 +172,7 @@ def test_what_is_published_answers_as_what_was_fitted(tmp_path: Path) -> None:
     served = from_model(published(tmp_path, part))
     assert served.reorders
     others = made(seed=9)
-    assert probability_of(served, others) == pytest.approx(probability_of(part, others), abs=1e-9)
+    assert shared(served, others) == pytest.approx(shared(part, others), abs=1e-9)
 
 
 def test_a_model_of_other_features_is_refused(tmp_path: Path) -> None:
