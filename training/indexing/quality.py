@@ -18,6 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
+from app.crystallography import metric
 from training.indexing.amcsd import Structure
 from training.indexing.conventions import Conventional, conventional
 from training.indexing.kinematic import Atoms
@@ -187,13 +188,33 @@ class Contents:
 
 
 def near_pairs(contents: Contents) -> Int[np.ndarray, "pair 2"]:
-    """Return the pairs of crystals of one family whose reduced cells agree within 5% in every constant."""
-    found = [np.empty((0, 2), np.int64)]
+    """Return the pairs of crystals of one family whose lattices agree within 5%.
+
+    They do where the reduced cells agree in every constant, or the shortest lattice vectors in their lengths: a reduced
+    cell changes its form at once where two lengths are nearly equal or an angle nearly right, the vectors do not.
+    """
+    count, found = len(contents.number), [np.empty(0, np.int64)]
+    shortest = shortest_vectors(contents.niggli)
     for family in np.unique(contents.family):
         rows = np.flatnonzero(contents.family == family)
-        tree = KDTree(np.log(contents.niggli[rows]))
-        found.append(rows[tree.query_pairs(np.log1p(SAME_CELL), p=np.inf, output_type="ndarray")].reshape(-1, 2))
-    return np.concatenate(found)
+        for values in (contents.niggli[rows], shortest[rows]):
+            tree = KDTree(np.log(values))
+            near = tree.query_pairs(np.log1p(SAME_CELL), p=np.inf, output_type="ndarray").reshape(-1, 2)
+            pairs = np.sort(rows[near], axis=1)
+            found.append(pairs[:, 0] * count + pairs[:, 1])
+    return np.stack(np.divmod(np.unique(np.concatenate(found)), max(1, count)), axis=1)
+
+
+def shortest_vectors(niggli: Float[np.ndarray, "crystal 6"]) -> Float[np.ndarray, "crystal 7"]:
+    """Return the lengths of the seven shortest lattice vectors, of each pair of opposite ones one, ascending."""
+    tensor = metric.tensor_from_constants(niggli)
+    square = np.einsum("vi,cij,vj->cv", _AROUND, tensor, _AROUND)
+    return np.sqrt(np.sort(square, axis=1)[:, :_N_SHORTEST])
+
+
+_AROUND = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), -1).reshape(-1, 3)[14:]
+"""Sums and differences of the axes of a reduced cell, among which its shortest vectors are."""
+_N_SHORTEST = 7
 
 
 def same_composition(contents: Contents, pairs: Int[np.ndarray, "pair 2"]) -> Bool[np.ndarray, "pair"]:

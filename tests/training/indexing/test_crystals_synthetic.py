@@ -22,7 +22,7 @@ from training.indexing.space_groups import settings
 def crystals() -> dict[str, list[Crystal]]:
     distributions = some_distributions()
     rng = np.random.default_rng(7)
-    return {bravais: [draw_crystal(bravais, distributions, rng) for _ in range(12)] for bravais in BRAVAIS}
+    return {bravais: [draw_crystal(bravais, distributions, rng) for _ in range(8)] for bravais in BRAVAIS}
 
 
 @pytest.mark.parametrize("bravais", BRAVAIS)

@@ -12,7 +12,7 @@ from tests.training.indexing.crystals import CORUNDUM, HALITE, SILICON
 from tests.training.indexing.test_kinematic import ALL, BODY_CENTRED, CENTRED_TRICLINIC, OLIVINE, RHOMBOHEDRAL_CALCITE
 from training.indexing.amcsd import Structure
 from training.indexing.build import contents_of_entries
-from training.indexing.quality import clusters, entry_of, failed_check, near_pairs, without_duplicates
+from training.indexing.quality import clusters, entry_of, failed_check, near_pairs, shortest_vectors, without_duplicates
 
 ATOMS = {"F m -3 m": 2, "F d -3 m:1": 2, "R -3 c:H": 10, "P b n m": 28, "I 1 2/a 1": 16, "R -3 c:R": 10}
 """Of the primitive cells of halite, silicon, corundum, olivine, a made-up one, and calcite."""
@@ -83,12 +83,25 @@ def test_pairs_are_those_of_a_plain_double_loop() -> None:
     niggli = np.column_stack((rng.uniform(4, 5, (60, 3)), rng.uniform(85, 95, (60, 3))))
     contents = replace(contents, niggli=niggli, family=np.array(["a", "m"] * 30))
     found = {tuple(sorted(pair)) for pair in near_pairs(contents).tolist()}
+    lengths = shortest_vectors(niggli)
     expected = {
         (i, j)
         for i in range(60)
         for j in range(i + 1, 60)
         if contents.family[i] == contents.family[j]
-        and np.maximum(niggli[i] / niggli[j], niggli[j] / niggli[i]).max() <= 1.05
+        and any(np.abs(np.log(one[i] / one[j])).max() <= np.log(1.05) for one in (niggli, lengths))
     }
     assert found == expected
     assert len(found) > 3
+
+
+def test_the_two_forms_of_a_reduced_cell_are_near() -> None:
+    """A body-centred cell: with a change in the sixth digit its reduced cell has acute or obtuse angles."""
+    forms = np.array(
+        [
+            [5.6951, 7.6157, 7.6157, 97.627, 111.956, 111.956],
+            [5.6951, 7.6158, 7.6158, 65.649, 68.044, 68.044],
+        ]
+    )
+    contents = replace(contents_of_entries([entry_of(HALITE)] * 2), niggli=forms)
+    assert near_pairs(contents).tolist() == [[0, 1]]
