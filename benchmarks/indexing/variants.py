@@ -22,14 +22,14 @@ class Variant:
 
 
 def variants(
-    names: Sequence[str], store: Path, read: Callable[[Path], Learned] | None = None
+    names: Sequence[str], store: Path, read: Callable[[Path], tuple[Learned, Sequence[str]]] | None = None
 ) -> tuple[list[Variant], list[str]]:
     """Give the variants that the store can serve, and a line on each that it cannot.
 
     Args:
         names: of `NAMES`; ``off`` comes first whether named or not, since all others are held against it.
-        store: folder of the published models.
-        read: reads the parts; from the folder by default.
+        store: folder of the published models; each takes part in its stable version.
+        read: reads the parts, and says what could not be had; from the folder by default.
 
     Raises:
         ValueError: an unknown name.
@@ -37,21 +37,22 @@ def variants(
     unknown = sorted(set(names) - set(NAMES))
     if unknown:
         raise ValueError(f"found {', '.join(unknown)}; choose from {', '.join(NAMES)}")
-    learned = (read or _read)(store)
-    made, skipped = [Variant(OFF, NOTHING_LEARNED)], []
+    learned, told = (read or _read)(store)
+    made, skipped = [Variant(OFF, NOTHING_LEARNED)], list(told)
     for name in dict.fromkeys(names):
-        if name == ALL:
+        if name == ALL and learned != NOTHING_LEARNED:
             made.append(Variant(ALL, learned))
-        elif name != OFF and getattr(learned, name) is None:
+        elif name not in (OFF, ALL) and getattr(learned, name) is None:
             skipped.append(f"{name}: skipped, the store has no such model")
-        elif name != OFF:
+        elif name not in (OFF, ALL):
             made.append(Variant(name, replace(NOTHING_LEARNED, **{name: getattr(learned, name)})))
-    if learned == NOTHING_LEARNED:
-        made = made[:1]
     return made, skipped
 
 
-def _read(store: Path) -> Learned:
-    from app.indexing.learned.store import learned_from_store
+def _read(store: Path) -> tuple[Learned, Sequence[str]]:
+    """As a worker of the service does."""
+    from app.indexing.learned.shelf import Shelf
 
-    return learned_from_store(store)
+    shelf = Shelf(store)
+    found = shelf.at_hand(shelf.default())
+    return found.learned, found.warnings

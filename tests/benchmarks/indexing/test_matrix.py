@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +126,7 @@ def test_the_time_to_the_true_cell_is_that_of_its_first_lead() -> None:
 
 
 def test_variants_are_what_the_store_holds() -> None:
-    found, skipped = variants(["all", "odds", "regression"], Path("store"), lambda _: ODDS)
+    found, skipped = variants(["all", "odds", "regression"], Path("store"), lambda _: (ODDS, ()))
     assert [one.name for one in found] == [OFF, ALL, "odds"]
     assert found[0].learned == NOTHING_LEARNED
     assert found[1].learned is ODDS
@@ -135,7 +134,13 @@ def test_variants_are_what_the_store_holds() -> None:
     assert len(skipped) == 1
     assert "regression" in skipped[0]
     with pytest.raises(ValueError, match="luck"):
-        variants(["luck"], Path("store"), lambda _: ODDS)
+        variants(["luck"], Path("store"), lambda _: (ODDS, ()))
+
+
+def test_a_store_without_learned_parts_leaves_the_solver_alone(tmp_path: Path) -> None:
+    found, skipped = variants(["all", "odds"], tmp_path)
+    assert [one.name for one in found] == [OFF]
+    assert len(skipped) == 1
 
 
 def test_the_tables_hold_the_counts(tmp_path: Path) -> None:
@@ -160,7 +165,9 @@ def test_the_command_puts_simulated_cases_through_the_scenarios(
     (tmp_path / "made.json").write_text(json.dumps([entry | {"sigma_2theta": 0.01}]))
     (tmp_path / "seen.json").write_text(json.dumps([entry]))
     monkeypatch.setattr(
-        matrix_command, "variants", lambda names, store: variants(names, store, lambda _: replace(ODDS))
+        matrix_command,
+        "variants",
+        lambda names, store: variants(names, store, lambda _: (ODDS, ["indexing-x: broken"])),
     )
     files = [str(tmp_path / name) for name in ("made.json", "seen.json")]
     solver = ["--solver", "tests.benchmarks.indexing.test_matrix:solve_learned_only"]
@@ -168,6 +175,7 @@ def test_the_command_puts_simulated_cases_through_the_scenarios(
     command.main(["--learned", "off,odds,indices", "--cases", *files, "--out", str(tmp_path / "out.json"), *solver])
     shown = capsys.readouterr().out
     assert "indices: skipped" in shown
+    assert "indexing-x: broken" in shown
     written = json.loads((tmp_path / "out.json").read_text())
     scenarios = {trial["scenario"] for trial in written["trials"]}
     assert "seen" in scenarios
