@@ -25,18 +25,19 @@ from app.crystallography.bragg import dq2_d_two_theta
 from app.crystallography.cell import UnitCell
 from app.crystallography.lattice import LATTICES
 from app.indexing.learned.index_descent import DescentOptions, descend
-from app.indexing.learned.index_walk import NetworkKernel, NetworkSteps, with_design
+from app.indexing.learned.index_walk import Assigners, NetworkKernel, NetworkSteps, with_design
 from app.indexing.learned.indices import AssignmentNetworks, together
 from app.indexing.learned.plain_network import PlainNetwork
 from app.indexing.problem import Candidates
 from app.indexing.walk.kernel_numba import NumbaKernel
 from app.indexing.walk.mcmc import Bounds, McmcOptions, lattice_problem, one_pattern, refine
-from app.model_registry.convert import KerasNetwork, convert
+from app.model_registry.convert import Conversion, KerasNetwork, convert_all
 from app.model_registry.manifest import TensorSpec
 from app.model_registry.runtime import LiteRTModel
 from benchmarks.indexing.kernel import N_LINES, SIGMA_DEG, Start, perturbed, reached, read_starts
 from training.indexing.data import read_patterns
 from training.indexing.index_networks import finished_levels, read_network
+from training.indexing.index_table import SeenTable, read_table
 
 SPREADS = (0.02, 0.05, 0.1)
 WAVELENGTH_ANG = 1.5406
@@ -63,7 +64,7 @@ def walked(**changes: float | bool) -> Walk:
     return lambda start, x: refine(Candidates(x), start.problem, options, 0, NumbaKernel(1)).x
 
 
-def with_networks(networks: AssignmentNetworks, steps: NetworkSteps, n_steps: int = 50) -> Walk:
+def with_networks(networks: Assigners, steps: NetworkSteps, n_steps: int = 50) -> Walk:
     """The walk with its first steps drawn by networks."""
 
     def walk(start: Start, x: Float[np.ndarray, "cell param"]) -> Float[np.ndarray, "cell param"]:
@@ -90,8 +91,8 @@ def descended(networks: AssignmentNetworks, level: str, options: DescentOptions,
     return walk
 
 
-def methods_of(networks: AssignmentNetworks, plain: AssignmentNetworks) -> dict[str, Walk]:
-    """What is compared: the walk with more and more steps, with networks, and the descent (which needs plain ones)."""
+def methods_of(networks: AssignmentNetworks, plain: AssignmentNetworks, tables: Assigners) -> dict[str, Walk]:
+    """What is compared: the walk with more steps, with networks, with a table instead, and the descent."""
     return {
         "nearest, 50 steps (the default)": walked(),
         "summed within 5 sigma, 50 steps": walked(summed=True),
@@ -104,9 +105,10 @@ def methods_of(networks: AssignmentNetworks, plain: AssignmentNetworks) -> dict[
         "the same, most probable index": with_networks(networks, NetworkSteps(draw_indices=False)),
         "networks in all of 8 steps": with_networks(networks, NetworkSteps(_SCHEDULE), n_steps=8),
         "networks in 8 steps of 50": with_networks(networks, NetworkSteps(_SCHEDULE)),
+        "table in 3 steps of 50": with_networks(tables, NetworkSteps()),
+        "table in 3 steps of 50, most probable index": with_networks(tables, NetworkSteps(draw_indices=False)),
         "descent, expected, 15 steps": descended(plain, "0.05", DescentOptions("expected", 15), 0),
         "descent, marginal, 15 steps": descended(plain, "0.05", DescentOptions("marginal", 15), 0),
-        "descent, expected, 15 steps, then 50": descended(plain, "0.05", DescentOptions("expected", 15), 50),
     }
 
 
@@ -127,16 +129,42 @@ def starts_of_patterns(folder: Path, symbol: str, most: int) -> list[Start]:
     return found
 
 
-def compiled(folder: Path, level: str) -> LiteRTModel:
-    """The fast form of a run's network; converted once, then kept beside it."""
-    kept = folder / f"{level}.tflite"
-    specs = folder / f"{level}.specs.json"
-    if not kept.is_file() or kept.stat().st_mtime < (folder / f"{level}.keras").stat().st_mtime:
-        found = convert(KerasNetwork((folder / f"{level}.keras").read_bytes()))
-        kept.write_bytes(found.tflite)
-        specs.write_text(json.dumps([[spec.model_dump() for spec in part] for part in (found.inputs, found.outputs)]))
-    inputs, outputs = ([TensorSpec(**spec) for spec in part] for part in json.loads(specs.read_text()))
-    return LiteRTModel(kept.read_bytes(), inputs, outputs)
+def compiled(folder: Path, levels: tuple[str, ...]) -> list[LiteRTModel]:
+    """The fast forms of a run's networks; converted once, then kept beside them."""
+    missing = [level for level in levels if not (folder / f"{level}.tflite").is_file()]
+    given = [KerasNetwork((folder / f"{level}.keras").read_bytes()) for level in missing]
+    for level, found in zip(missing, convert_all(given) if given else [], strict=True):
+        if not isinstance(found, Conversion):
+            raise found
+        (folder / f"{level}.tflite").write_bytes(found.tflite)
+        specs = [[spec.model_dump() for spec in part] for part in (found.inputs, found.outputs)]
+        (folder / f"{level}.specs.json").write_text(json.dumps(specs))
+    return [_read_compiled(folder, level) for level in levels]
+
+
+def _read_compiled(folder: Path, level: str) -> LiteRTModel:
+    specs = json.loads((folder / f"{level}.specs.json").read_text())
+    inputs, outputs = ([TensorSpec(**spec) for spec in part] for part in specs)
+    return LiteRTModel((folder / f"{level}.tflite").read_bytes(), inputs, outputs)
+
+
+def networks_of(folder: Path, system: str) -> tuple[AssignmentNetworks, AssignmentNetworks]:
+    """The networks of a run, in the fast and in the plain form."""
+    levels = finished_levels(folder)
+    plain = [read_network(folder / f"{level}.npz", system) for level in levels]
+    fast = [replace(one, run=run) for one, run in zip(plain, compiled(folder, levels), strict=True)]
+    return together(fast), together(plain)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one lattice system by level."""
+
+    by_level: Mapping[str, SeenTable]
+
+    def network(self, bravais: str, level: str) -> SeenTable:
+        """Look one up."""
+        return self.by_level[level]
 
 
 def compare(starts: list[Start], methods: Mapping[str, Walk], spread: float, n_starts: int) -> dict[str, Tally]:
@@ -166,15 +194,11 @@ def main() -> None:
     parser.add_argument("--only", default="", help="methods whose name holds one of these words, split by |")
     asked = parser.parse_args()
     for symbol in asked.lattices.split(","):
-        folder = asked.runs / LATTICES[symbol].system
-        levels = finished_levels(folder)
-        plain = [read_network(folder / f"{level}.npz", LATTICES[symbol].system) for level in levels]
-        fast = [replace(one, run=compiled(folder, one.level)) for one in plain]
-        methods = {
-            name: walk
-            for name, walk in methods_of(together(fast), together(plain)).items()
-            if any(word in name for word in asked.only.split("|"))
-        }
+        system = LATTICES[symbol].system
+        fast, plain = networks_of(asked.runs / system, system)
+        tables = Tables({level: read_table(asked.runs / system, level) for level in NetworkSteps().levels})
+        words = asked.only.split("|")
+        methods = {n: walk for n, walk in methods_of(fast, plain, tables).items() if any(word in n for word in words)}
         starts = (
             read_starts(asked.cases, {symbol})
             if asked.cases
@@ -182,12 +206,12 @@ def main() -> None:
         )
         for walk in methods.values():  # compiles, and loads what is loaded once
             walk(starts[0], perturbed(starts[0], SPREADS[0], 2))
-        tables = [compare(starts, methods, spread, asked.starts) for spread in SPREADS]
+        found = [compare(starts, methods, spread, asked.starts) for spread in SPREADS]
         print(f"\n{symbol}, {len(starts)} structures")
         heads = " | ".join(f"{100 * spread:.0f}%: reached % | ms | reached / s" for spread in SPREADS)
         print(f"| method | {heads} |\n|---" + "|---" * (3 * len(SPREADS)) + "|")
         for name in methods:
-            print(f"| {name} | " + " | ".join(table[name].row for table in tables) + " |", flush=True)
+            print(f"| {name} | " + " | ".join(table[name].row for table in found) + " |", flush=True)
 
 
 if __name__ == "__main__":

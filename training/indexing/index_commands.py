@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
@@ -11,7 +10,7 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 
-from training.indexing.index_rows import IndexRows, random_rows, rows_from_patterns
+from training.indexing.index_rows import IndexRows, kept_rows, random_rows, read_rows, rows_from_patterns
 
 RUNS: Final = Path("runs/indexing/indices")
 HELD: Final = 10
@@ -50,20 +49,9 @@ def train_command(
 
     for name in system or SYSTEMS:
         args = IndexArgs(name, epochs=epochs, dropout=dropout, seed=seed)
-        school = make_school(args, *_kept_rows(out / name, lambda n=name: patterns_of(n, data, patterns, seed)))
+        school = make_school(args, *kept_rows(out / name, lambda n=name: patterns_of(n, data, patterns, seed)))
         typer.echo(f"{name}: {len(school.training)} patterns, {len(school.validation)} for validation")
         train(school, out / name, tuple(level or LEVELS))
-
-
-def _kept_rows(folder: Path, make: Callable[[], tuple[IndexRows, IndexRows]]) -> tuple[IndexRows, IndexRows]:
-    """Patterns of an earlier run in this folder, else new ones, which are kept."""
-    file = folder / "rows.npz"
-    if not file.is_file():
-        training, validation = make()
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez(file, constants=training.constants, q2=training.q2, held=validation.constants, held_q2=validation.q2)
-    with np.load(file) as kept:
-        return IndexRows(kept["constants"], kept["q2"]), IndexRows(kept["held"], kept["held_q2"])
 
 
 def evaluate_command(
@@ -81,7 +69,7 @@ def evaluate_command(
         folder = runs / name
         if not finished_levels(folder):
             continue
-        training, validation = _kept_rows(folder, _no_rows)
+        training, validation = read_rows(folder)
         school = read_school(folder, training, validation)
         held = validation if data is None else patterns_of(name, data, most, 0)[1]
         found = compared(school, folder, held.take(slice(most)))
@@ -90,10 +78,6 @@ def evaluate_command(
             typer.echo(f"| {name} | {level} | {method} | {figures} |")
         kept = {f"{level} {method}": asdict(score) for (level, method), score in found.items()}
         (folder / "scores.json").write_text(json.dumps(kept, indent=1))
-
-
-def _no_rows() -> tuple[IndexRows, IndexRows]:
-    raise typer.BadParameter("the run has no patterns")
 
 
 def learning_curve_command(
@@ -109,7 +93,7 @@ def learning_curve_command(
     from training.indexing.index_evaluate import compared
     from training.indexing.index_networks import IndexArgs, make_school, train
 
-    training, validation = _kept_rows(runs / system, _no_rows)
+    training, validation = read_rows(runs / system)
     typer.echo("| patterns | dropout | accuracy | log loss | calibration error |\n|---|---|---|---|---|")
     for size in patterns or (375, 1500, 6000):
         # The first level of a run takes twice the epochs.

@@ -6,7 +6,9 @@ exact, whatever setting the structure was published in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import gemmi
@@ -17,6 +19,7 @@ from app.crystallography import metric
 from app.crystallography.bragg import dq2_d_two_theta
 from app.crystallography.lattice import CONSTANTS, LATTICES
 from app.crystallography.reflections import reference_count, reference_reflections
+from app.errors import InvalidInput
 from app.indexing.learned.indices import closeness, differences, least_symmetric
 from app.indexing.problem import BRAVAIS
 from training.indexing.data import PatternSet
@@ -26,6 +29,7 @@ from training.indexing.lattices import lattice_of
 WAVELENGTH_ANG: Final = 1.5406
 N_PEAKS: Final = 20
 N_PEAKS_CUBIC: Final = 10
+ROWS_FILE: Final = "rows.npz"
 MATCH_SHARE: Final = 2e-6
 """Of q^2: so far may a line lie from its reflection under the true cell (positions come in single precision)."""
 _MOST_REFERENCES: Final = 4
@@ -118,6 +122,28 @@ def _random_rows(symbol: str, count: int, rng: np.random.Generator) -> IndexRows
     kept = [i for i, cell in enumerate(cells) if cell is not None]
     lines = np.array([_padded(q2, n_peaks) for q2 in drawn.q2_inv_ang2[kept]])
     return IndexRows(np.array([cells[i].cell for i in kept]), lines)  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def kept_rows(folder: Path, make: Callable[[], tuple[IndexRows, IndexRows]]) -> tuple[IndexRows, IndexRows]:
+    """Training and validation patterns of an earlier run in this folder, else new ones, which are kept."""
+    file = folder / ROWS_FILE
+    if not file.is_file():
+        training, validation = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(file, constants=training.constants, q2=training.q2, held=validation.constants, held_q2=validation.q2)
+    return read_rows(folder)
+
+
+def read_rows(folder: Path) -> tuple[IndexRows, IndexRows]:
+    """Training and validation patterns of a run.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    if not (folder / ROWS_FILE).is_file():
+        raise InvalidInput("the run has no patterns: train it first")
+    with np.load(folder / ROWS_FILE) as kept:
+        return IndexRows(kept["constants"], kept["q2"]), IndexRows(kept["held"], kept["held_q2"])
 
 
 def _padded(q2: Float[np.ndarray, "peak"], n_peaks: int) -> Float[np.ndarray, "peak"]:

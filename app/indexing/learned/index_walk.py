@@ -9,12 +9,12 @@ it wraps.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float32, Int
 
 from app.errors import InvalidInput
-from app.indexing.learned.indices import AssignmentNetwork, AssignmentNetworks
 from app.indexing.walk import kernel_numpy as plain
 from app.indexing.walk.counter_random import uniforms
 from app.indexing.walk.mcmc import Kernel, McmcOptions, McmcState, Problem, kept_lines
@@ -22,6 +22,36 @@ from app.indexing.walk.mcmc import Kernel, McmcOptions, McmcState, Problem, kept
 CHUNK = 64
 """Cells that go through a network together, so that its layers stay in the cache."""
 _SMALLEST = 1e-12
+
+
+class Assigns(Protocol):
+    """Gives lines probabilities of indices; an `AssignmentNetwork`, or what stands in its place."""
+
+    @property
+    def n_peaks(self) -> int:
+        """Lines that it looks at, from the lowest."""
+        ...
+
+    @property
+    def design(self) -> Float[np.ndarray, "ref param"]: ...
+
+    def allowed(self, bravais: str) -> Bool[np.ndarray, "ref"]:
+        """Tell which reference reflections the centring of a lattice leaves."""
+        ...
+
+    def probabilities(
+        self, bravais: str, x: Float[np.ndarray, "cell param"], q2: Float[np.ndarray, "cell peak"]
+    ) -> Float32[np.ndarray, "cell peak ref+1"]:
+        """See `AssignmentNetwork.probabilities`."""
+        ...
+
+
+class Assigners(Protocol):
+    """Holds one for each lattice and level, such as `AssignmentNetworks`."""
+
+    def network(self, bravais: str, level: str) -> Assigns:
+        """Look one up."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +81,7 @@ class NetworkKernel:
 
     inner: Kernel
     bravais: str
-    networks: AssignmentNetworks
+    networks: Assigners
     steps: NetworkSteps = NetworkSteps()
 
     def start(
@@ -91,7 +121,7 @@ class NetworkKernel:
         return _moved(state, accepted, new)
 
     def _indices(
-        self, network: AssignmentNetwork, state: McmcState, problem: Problem, u: Float[np.ndarray, "cell peak"]
+        self, network: Assigns, state: McmcState, problem: Problem, u: Float[np.ndarray, "cell peak"]
     ) -> tuple[Int[np.ndarray, "cell peak"], Float[np.ndarray, "cell peak"]]:
         """Give each line an index and its probability, 0 for lines that the network does not look at."""
         n_terms, n_peaks = problem.design.shape[1], min(network.n_peaks, u.shape[1])
@@ -108,12 +138,12 @@ class NetworkKernel:
         return index, np.where(real, confidence, 0.0)
 
 
-def problem_design(network: AssignmentNetwork, bravais: str) -> Float[np.ndarray, "ref param"]:
+def problem_design(network: Assigns, bravais: str) -> Float[np.ndarray, "ref param"]:
     """The design matrix that a `NetworkKernel` needs: the network's reflections that the centring leaves."""
     return network.design[network.allowed(bravais)]
 
 
-def with_design(problem: Problem, network: AssignmentNetwork, bravais: str) -> Problem:
+def with_design(problem: Problem, network: Assigns, bravais: str) -> Problem:
     """Give a problem the network's reference reflections."""
     return replace(problem, design=problem_design(network, bravais))
 
