@@ -1,6 +1,7 @@
 """How often each generator of candidates proposes the true cell, and what that costs, by Bravais lattice.
 
     python -m benchmarks.indexing.generators ../shared/data/indexing/simulated.json --perturb impurities=2 --level 0
+    ... --store model_store                                         and the generators of the learned parts in a store
 
 Each generator is asked for the true Bravais lattice only. The cell counts where one of the proposals agrees with it
 within 1.5% and 1.5 deg: as it is (proposed) or after growth to all lines among the 20 of most evidence (grown).
@@ -11,26 +12,54 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from app.crystallography.lattice import LATTICES
 from app.crystallography.metric import constants_from_x
+from app.indexing.learned.models import Learned
 from app.indexing.search.cells import Limits
 from app.indexing.search.exhaustive import Exhaustive
 from app.indexing.search.generator import Effort, Generator
 from app.indexing.search.hypotheses import grown_and_weighed
+from app.indexing.search.low_order import LowOrder
 from app.indexing.search.observed import observed_from
 from app.indexing.search.volume import ByVolume
 from app.indexing.search.zones import Zones
 from benchmarks.indexing.cases import Case, read_cases
 from benchmarks.indexing.criterion import niggli_of, same_lattice
 from benchmarks.indexing.perturb import parse_perturbation, perturb
+from benchmarks.indexing.variants import parts_of
 
 LIMITS = Limits(2.0, 50.0, 8.0, 3000.0)
-GENERATORS: tuple[Generator, ...] = (Exhaustive(), Zones(), ByVolume())
+GENERATORS: tuple[Generator, ...] = (LowOrder(), Exhaustive(), Zones(), ByVolume())
+
+
+@dataclass(frozen=True)
+class Column:
+    """A generator as it is measured: with a name of its own, and what it is helped by."""
+
+    name: str
+    generator: Generator
+    helped_by: Learned | None = None
+
+    def effort(self, plain: Effort) -> Effort:
+        """Give the effort with the learned part that helps."""
+        return plain if self.helped_by is None else replace(plain, templates=self.helped_by.templates)
+
+
+def columns(learned: Learned) -> list[Column]:
+    """Give the generators that need nothing learned, and those of the learned parts at hand."""
+    made = [Column(one.name, one) for one in GENERATORS]
+    if learned.templates is not None:
+        made.append(Column("low_order, ordered", LowOrder(), learned))
+    if learned.regression is not None:
+        from app.indexing.learned.from_networks import FromNetworks
+
+        made.append(Column("networks", FromNetworks(learned.regression)))
+    return made
 
 
 @dataclass(frozen=True)
@@ -72,7 +101,7 @@ def _has_cell(case: Case, x: np.ndarray) -> bool:
 
 
 def _table(name: str, results: list[Result]) -> Iterator[str]:
-    yield f"{name:12}lattice  cases  proposed  grown  complete  candidates  CPU ms median / max"
+    yield f"{name:20}lattice  cases  proposed  grown  complete  candidates  CPU ms median / max"
     for bravais in LATTICES:
         rows = [result for result in results if result.bravais == bravais]
         if rows:
@@ -80,7 +109,7 @@ def _table(name: str, results: list[Result]) -> Iterator[str]:
             sums = [sum(getattr(row, field) for row in rows) for field in ("proposed", "grown", "complete")]
             many = np.median([row.n_proposed for row in rows])
             yield (
-                f"{'':12}{bravais:7}{len(rows):7}{sums[0]:10}{sums[1]:7}{sums[2]:10}{many:12.0f}"
+                f"{'':20}{bravais:7}{len(rows):7}{sums[0]:10}{sums[1]:7}{sums[2]:10}{many:12.0f}"
                 f"{np.median(cpu_ms):12.1f} / {cpu_ms.max():.1f}"
             )
 
@@ -92,7 +121,8 @@ def main() -> None:
     parser.add_argument("--perturb", default="none")
     parser.add_argument("--level", type=int, default=0)
     parser.add_argument("--impurities", type=int, default=0, help="unexplained lines that the search allows")
-    parser.add_argument("--generator", choices=[one.name for one in GENERATORS])
+    parser.add_argument("--generator", help="the one of this name alone")
+    parser.add_argument("--store", type=Path, help="folder of published models, for the generators that need them")
     parser.add_argument("--lattices", default=",".join(LATTICES))
     parser.add_argument("--most", type=int, default=1000, help="cases of each lattice")
     options = parser.parse_args()
@@ -103,9 +133,12 @@ def main() -> None:
         if case.bravais in options.lattices.split(",") and n_before < options.most:
             cases.append(perturb(case, how))
     effort = Effort(level=options.level, max_impurities=options.impurities)
-    for generator in GENERATORS:
-        if options.generator in (None, generator.name):
-            print("\n".join(_table(generator.name, list(measure(generator, cases, effort)))), flush=True)
+    learned, skipped = parts_of(options.store) if options.store else (Learned(), ())
+    print("\n".join(skipped), end="\n" if skipped else "")
+    for column in columns(learned):
+        if options.generator in (None, column.name):
+            results = list(measure(column.generator, cases, column.effort(effort)))
+            print("\n".join(_table(column.name, results)), flush=True)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def variants(
     unknown = sorted(set(names) - set(NAMES))
     if unknown:
         raise ValueError(f"found {', '.join(unknown)}; choose from {', '.join(NAMES)}")
-    learned, told = (read or _read)(store)
+    learned, told = (read or parts_of)(store)
     made, skipped = [Variant(OFF, NOTHING_LEARNED)], list(told)
     for name in dict.fromkeys(names):
         if name == ALL and learned != NOTHING_LEARNED:
@@ -49,8 +49,8 @@ def variants(
     return made, skipped
 
 
-def _read(store: Path) -> tuple[Learned, Sequence[str]]:
-    """As a worker of the service does."""
+def parts_of(store: Path) -> tuple[Learned, Sequence[str]]:
+    """Read the stable versions as a worker of the service does; the lines say what could not be had."""
     from app.indexing.learned.shelf import Shelf
 
     shelf = Shelf(store)
