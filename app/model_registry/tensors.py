@@ -12,7 +12,7 @@ import numpy as np
 
 from app.errors import AppError, ModelUnavailable
 from app.model_registry.manifest import Manifest, TensorSpec
-from app.model_registry.plain import PlainClassifier, PlainEstimator, PlainRegressor
+from app.model_registry.plain import PlainClassifier, PlainEstimator, PlainForest
 from app.model_registry.runtime import KerasModel, LiteRTModel, Network
 
 FEATURES: Final = "features"
@@ -55,14 +55,13 @@ def tensors_of(manifest: Manifest, run: Network, scalers: Mapping[str, Any]) -> 
     """How a version answers for itself: by its network, or by the estimators that it holds as plain arrays.
 
     Plain estimators share the one input ``features``, float64; each gives an output named by its role: predictions
-    ``batch`` of a regression, probabilities ``batch class`` of a classification.
+    ``batch`` of a regression, ``batch output`` of a forest with several outputs, probabilities ``batch class`` of a
+    classification.
     """
     if manifest.inputs:
         form: Form = "litert" if isinstance(run, LiteRTModel) else "keras" if isinstance(run, KerasModel) else "none"
         return timed(Tensors(manifest.inputs, manifest.outputs, run, form))
-    estimators = {
-        role: one for role, one in sorted(scalers.items()) if isinstance(one, PlainRegressor | PlainClassifier)
-    }
+    estimators = {role: one for role, one in sorted(scalers.items()) if isinstance(one, PlainEstimator)}
     columns = {one.n_features_in_ for one in estimators.values()}
     return _of_estimators(estimators, columns.pop()) if len(columns) == 1 else NO_TENSORS
 
@@ -94,18 +93,19 @@ def _filled(shape: tuple[int | None, ...], rows: int) -> list[int]:
 
 def _of_estimators(estimators: Mapping[str, PlainEstimator], columns: int) -> Tensors:
     inputs = (TensorSpec(name=FEATURES, shape=(None, columns), dtype="float64"),)
-    outputs = tuple(
-        TensorSpec(
-            name=role,
-            shape=(None, len(one.classes_)) if isinstance(one, PlainClassifier) else (None,),
-            dtype="float64",
-        )
-        for role, one in estimators.items()
-    )
+    outputs = tuple(TensorSpec(name=role, shape=_shape(one), dtype="float64") for role, one in estimators.items())
     classes = {
         role: tuple(one.classes_.tolist()) for role, one in estimators.items() if isinstance(one, PlainClassifier)
     }
     return timed(Tensors(inputs, outputs, _Estimators(estimators), "plain", takes_missing=True, classes=classes))
+
+
+def _shape(estimator: PlainEstimator) -> tuple[int | None, ...]:
+    """Of what it answers to a batch."""
+    if isinstance(estimator, PlainClassifier):
+        return None, len(estimator.classes_)
+    outputs = estimator.forest.value.shape[1] if isinstance(estimator, PlainForest) else 1
+    return (None, outputs) if outputs > 1 else (None,)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class _Estimators:
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         rows = inputs[FEATURES]
         return {
-            role: one.predict_proba(rows) if isinstance(one, PlainClassifier) else one.predict(rows)
+            role: one.predict_proba(rows) if isinstance(one, PlainClassifier) else one.predict(rows).astype(float)
             for role, one in self.estimators.items()
         }
 

@@ -23,6 +23,17 @@ SIDES = plain_bytes(
 CURVE = plain_bytes(
     About(score="interpolation", link="identity", n_features=1), {"x": np.array([0.0, 1.0]), "y": np.array([0.0, 1.0])}
 )
+FOREST = plain_bytes(
+    About(score="forest", link="identity", n_features=2),
+    {
+        "tree_nodes": np.array([3, 1]),
+        "left": np.array([1, 0, 0, 0]),
+        "feature": np.array([0, 0, 0, 0]),
+        "number": np.array([0.5, 0.0, 0.0, 0.0]),
+        "value": np.array([[0.0, 0.0], [1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]),
+    },
+)
+"""Below and above 0.5 in the first column, and a tree that always says 3 and 30."""
 RECORD = PlainForm(source="LinearRegression", library_version="1", parity_max_abs=0.0, golden_rows=1)
 
 
@@ -66,6 +77,14 @@ def test_plain_estimators_share_one_input_and_answer_by_role(store: ModelStore) 
     answer = tensors.run({"features": np.array([[0.0, 1.0], [1.0, 0.0]])})
     np.testing.assert_allclose(answer["line"], [4.0, 3.0])
     np.testing.assert_allclose(answer["side"][:, 1], [0.5, 1.0 / (1.0 + np.exp(-1.0))])
+
+
+def test_a_forest_of_several_outputs_answers_the_mean_of_its_trees(store: ModelStore) -> None:
+    tensors = loaded(store, cell=FOREST).tensors
+    assert [(spec.name, spec.shape) for spec in tensors.outputs] == [("cell", (None, 2))]
+    found = tensors.run({"features": np.array([[0.0, 0.0], [1.0, 0.0]])})["cell"]
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, [[2.0, 20.0], [2.5, 25.0]])
 
 
 @pytest.mark.parametrize("files", [{}, {"line": LINE, "curve": CURVE}], ids=["none", "different columns"])
