@@ -1,8 +1,8 @@
 """Space-group settings in the axes of the table of lattices, and how often each space group occurs.
 
 Two kinds of crystals have different favourites. Minerals: the counts of `app.crystallography.space_group_counts`.
-Molecular crystals: the Cambridge Structural Database's own statistics of its space groups (a third of all structures
-P 21/c, a quarter P -1), rounded. Groups that neither list names occur, rarely.
+Molecular crystals: after the statistics of the Cambridge Structural Database (a third of all structures P 21/c, a
+quarter P -1), of the right order only below one percent. Groups that neither list names occur, rarely.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MOLECULAR_PERCENT: Mapping[int, float] = MappingProxyType({
     122: 0.1, 130: 0.1, 163: 0.1, 166: 0.1, 198: 0.1, 220: 0.1, 70: 0.1,
 })
 # fmt: on
-"""By number in International Tables: share of structures of the Cambridge Structural Database, rounded."""
+"""By number in International Tables: share of structures of the Cambridge Structural Database, about."""
 _RARE_MOLECULAR_PERCENT = 0.01
 _RARE_MINERAL_COUNT = 0.25
 
