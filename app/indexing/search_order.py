@@ -30,6 +30,9 @@ FIRST_LOT_S = 0.02
 LOT_GROWTH = 0.5
 """A lot takes this share of the time spent before it: looking takes time, too."""
 
+N_TERMS = 7
+"""Of `doubt_terms`."""
+
 
 @dataclass(frozen=True)
 class Step:

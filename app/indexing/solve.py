@@ -57,6 +57,8 @@ SURE_GAP = 7.0
 """Evidence against the next family above which it is."""
 CONTENDING = 15.0
 """A cell that is so far behind the first one has no part in how sure that is."""
+LESS_TO_FIND = 0.25
+"""The families are ranked anew when the chance to find more has fallen to this share."""
 TEMPERATURE = 3.0
 """Evidence is divided by this before it becomes a probability: the lines know less than they seem to."""
 PRIOR_SHARE = 0.2
@@ -218,6 +220,8 @@ class _Search:
     reports: list[SearchReport] = field(default_factory=list)
     best: tuple[Found, ...] = ()
     leader: Solution | None = None
+    # What there was to find when the families were last ranked, see `Stage`.
+    left: float = 1.0
     # The first family, and the indices of its sublattices and superlattices that are weighed already.
     related: tuple[Found, tuple[int, ...]] | None = None
     done: set[str] = field(default_factory=set)
@@ -244,8 +248,9 @@ class _Search:
             if self._out_of_time():
                 stopped = "cancelled" if self.cancelled else "deadline"
                 break
-            if stage.left is None or self._is_promising():
+            if stage.left is None or self._is_promising() or stage.left < LESS_TO_FIND * self.left:
                 self._look()
+                self.left = stage.left or 0.0
             if self._is_settled(stage):
                 stopped = "certain" if _is_certain(self.best) else "settled"
                 break
