@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from app.indexing.learned.models import Learned
 from app.indexing.learned.probability import (
     CellProbabilities,
     ScoredProbability,
@@ -15,8 +16,11 @@ from app.indexing.learned.probability import (
     with_probabilities,
 )
 from app.indexing.learned.probability_features import FEATURES, MOST_CELLS, cell_features
-from app.indexing.problem import SolveResult
+from app.indexing.problem import SolveOptions, SolveResult
+from app.indexing.search.low_order import LowOrder
+from app.indexing.solve import Round, solve
 from tests import indexing_results
+from tests.indexing.synthetic import is_lattice, pattern
 
 
 class ByColumn:
@@ -149,6 +153,21 @@ def test_a_short_answer_has_the_probabilities_of_the_long_one() -> None:
     assert [one.probability for one in short.solutions] == [one.probability for one in long.solutions[:2]]
     assert short.probability == long.probability
     assert cut(long, 6) is long
+
+
+def test_the_solver_asks_for_them_and_cuts_afterwards() -> None:
+    peaks, learned = pattern("tI", seed=2), Learned(probability=part(weight=0.1))
+    options = SolveOptions(lattices=("tI", "tP"), max_seconds=300.0)
+    rounds = ((Round(LowOrder()),),)
+    long, short = (
+        solve(peaks, replace(options, max_solutions=count), rounds=rounds, learned=learned) for count in (20, 1)
+    )
+    assert is_lattice(long.solutions[0], "tI")
+    assert len(short.solutions) == 1
+    assert short.solutions[0].probability == long.solutions[0].probability == long.confidence
+    assert short.probability == long.probability
+    plain = solve(peaks, options, rounds=rounds)
+    assert (plain.probability, plain.solutions[0].probability) == (None, None)
 
 
 def test_no_estimator_is_surer_than_all_others_together() -> None:
