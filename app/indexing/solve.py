@@ -325,6 +325,7 @@ class _Search:
             max_impurities=one.impurities,
             seed=self.options.seed,
             device=self.device,
+            templates=self.learned.templates,
             stop=self._out_of_time,
         )
         proposal = one.generator.propose(bravais, self.observed.shifted(shift), self.limits, effort)

@@ -11,6 +11,7 @@ from training.indexing.outcome_commands import outcomes_command
 from training.indexing.probability_commands import probability_command, publish_probability_command
 from training.indexing.regression_commands import cli as regression_cli
 from training.indexing.special_commands import special_metrics_command
+from training.indexing.template_commands import templates_cli
 
 cli = typer.Typer(no_args_is_help=True, help="Powder indexing: simulated cases and the table of low-order assignments.")
 
@@ -26,6 +27,7 @@ cli.command("publish-probability")(publish_probability_command)
 cli.command("special-metrics")(special_metrics_command)
 cli.add_typer(indices_cli, name="indices")
 cli.add_typer(regression_cli, name="regression")
+cli.add_typer(templates_cli, name="templates")
 
 if __name__ == "__main__":
     cli()

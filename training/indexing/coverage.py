@@ -32,14 +32,14 @@ def first_solving(
         seed: of the patterns; they differ from those that a list with this seed was made of.
         least: expected share of a pattern's lines that the solved cell must predict.
     """
-    keys = _keys(symbol, table.lines, canonical_references(symbol, table.hkl[table.refs].astype(int)))
+    keys = assignment_keys(symbol, table.lines, canonical_references(symbol, table.hkl[table.refs].astype(int)))
     keys, rank = np.unique(keys, return_index=True)
     rng, choices = generator(symbol, seed, _STAGE), line_choices(symbol, int(table.lines.max()) + 1)
     best = np.full(count, _NEVER)
     for start in range(0, count, _CHUNK):
         patterns = draw_patterns(symbol, min(_CHUNK, count - start), rng)
         chunk = find_assignments(symbol, patterns, int(table.lines.max()) + 1)
-        wanted = _keys(symbol, choices[chunk.choice], chunk.refs)
+        wanted = assignment_keys(symbol, choices[chunk.choice], chunk.refs)
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         hit = (keys[place] == wanted) & (chunk.quality >= least)
         np.minimum.at(best, chunk.owner[hit] + start, rank[place[hit]])
@@ -51,7 +51,7 @@ def covered(first: Int[np.ndarray, "pattern"], prefixes: Sequence[int] = PREFIXE
     return [float(np.mean((first >= 0) & (first < prefix))) for prefix in prefixes]
 
 
-def _keys(
+def assignment_keys(
     symbol: str, lines: Int[np.ndarray, "row param"], refs: Int[np.ndarray, "row param"]
 ) -> Int[np.ndarray, "row"]:
     """One number for each assignment: its references' key mixed with a bit mask of its lines."""

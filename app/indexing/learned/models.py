@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from app.indexing.problem import SolveResult
 
@@ -35,6 +35,17 @@ class LatticeOdds(Protocol):
 
 class TemplateScores(Protocol):
     """Scores the low-order assignments of a pattern, so that the best are solved first."""
+
+    @property
+    def lattices(self) -> frozenset[str]:
+        """Lattices that it knows; the lists of others keep their order."""
+        ...
+
+    def ranked(
+        self, bravais: str, observed: Observed, last: int
+    ) -> tuple[Int[np.ndarray, "some"], Float[np.ndarray, "some"]]:
+        """Give the ``last`` most probable rows of a lattice's list, best first, and the logarithm of their worth."""
+        ...
 
 
 class Regression(Protocol):

@@ -48,6 +48,7 @@ _HERE: Final = "app.indexing.learned"
 PARTS: Final[Mapping[str, Part]] = MappingProxyType(
     {
         "indexing/index-assignment": Part("indices", "indexing-indices", f"{_HERE}.indices", join="together"),
+        "indexing/low-order": Part("templates", "indexing-templates", f"{_HERE}.templates"),
         "indexing/regression": Part("regression", "indexing-regression", f"{_HERE}.regression", join="joined"),
         "indexing/probability": Part("probability", "indexing-probability", f"{_HERE}.probability"),
     }

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
 from app.indexing.search.cells import Limits
 from app.indexing.search.observed import Observed
+
+if TYPE_CHECKING:
+    from app.indexing.learned.models import TemplateScores
 
 
 def _never() -> bool:
@@ -27,6 +30,7 @@ class Effort:
         max_impurities: lines among the first 20 that may stay unexplained.
         seed: of all randomness.
         device: for batched refinement: cpu or gpu.
+        templates: puts low-order assignments into an order of the pattern's own; None keeps the list's.
         stop: says True once time is up or the caller has given up; asked every few milliseconds.
     """
 
@@ -35,6 +39,7 @@ class Effort:
     max_impurities: int = 2
     seed: int = 0
     device: str = "cpu"
+    templates: TemplateScores | None = None
     stop: Callable[[], bool] = field(default=_never, compare=False)
 
 

@@ -4,6 +4,8 @@ A lattice with p free metric terms is fixed by the indices of p lines. TREOR (We
 Cryst. 18 (1985) 367) tries few lines with few low indices; ITO (Visser, J. Appl. Cryst. 2 (1969) 89) builds zones of
 them. Here the assignments worth trying are listed beforehand for each lattice, best first, from synthetic patterns with
 extinctions, weak and impurity lines (`training.indexing.assignments`), so that a few thousand solve most patterns.
+Where a network is at hand that has learnt which of them are probable for the lines of one pattern
+(`app.indexing.learned.templates`), its order takes the place of the list's.
 """
 
 from __future__ import annotations
@@ -24,13 +26,17 @@ from app.indexing.search.generator import Effort, Proposal
 from app.indexing.search.observed import Observed
 from app.indexing.search.row import row_of
 
-_TABLE = Path(__file__).parents[1] / "assignments.npz"
+TABLE = Path(__file__).parents[1] / "assignments.npz"
 MISSED = 0.08
 """Assumed share of the first lines that a right cell leaves unexplained."""
 REJECTED = -1e9
 """Score of a candidate that is no possible cell."""
 QUICK = 6_000
 """Assignments of a lattice that a first look takes."""
+QUICK_ORDERED = 1_000
+"""The same where they are in the pattern's own order."""
+THOROUGH_ORDERED = 20_000
+"""Assignments in the pattern's own order that a second look takes; of the list's order it takes all."""
 CHUNK = 10_000
 """Assignments between two looks at the clock."""
 WINDOW_DEG = 0.05
@@ -39,6 +45,10 @@ LAST_LINE = 20
 """No assignment names a line beyond."""
 HOPELESS = -50.0
 """Candidates that explain less are not worth growing."""
+PLACE_OFFSET = 20.0
+"""An assignment is worth about 1 / (its place in the list + this)."""
+WORTH = 0.5
+"""Weight of what an assignment is worth beforehand: the screening's lines are not as independent as it takes them."""
 
 
 class Assignments(NamedTuple):
@@ -126,7 +136,7 @@ def screen(  # noqa: C901 - one compiled loop
 @cache
 def assignments_of(bravais: str) -> Assignments:
     """Read the assignments of a lattice."""
-    with np.load(_TABLE) as table:
+    with np.load(TABLE) as table:
         hkl, lines, refs = (table[f"{bravais}_{name}"] for name in ("hkl", "lines", "refs"))
     design = LATTICES[bravais].design(hkl.astype(np.int64)).astype(np.float64)
     return Assignments(lines.astype(np.int64), refs.astype(np.int64), design)
@@ -140,27 +150,55 @@ class LowOrder:
 
     def propose(self, bravais: str, observed: Observed, limits: Limits, effort: Effort) -> Proposal:
         """Screen the listed assignments: the first of them at level 0, all at a higher level."""
-        table = assignments_of(bravais)
-        count = min(len(table.lines), QUICK) if effort.level == 0 else len(table.lines)
-        n_params = table.lines.shape[1]
-        x, score = np.empty((count, n_params)), np.full(count, REJECTED)
-        first = observed.first(LAST_LINE)
-        window = WINDOW_DEG * first.per_degree
-        n_lines = min(len(first.q2), max(n_params + 4, 8))
-        tried = 0
-        while tried < count and not effort.stop():
-            part = slice(tried, min(tried + CHUNK, count))
-            screen(
-                table.lines[part], table.refs[part], table.design, first.q2, window, n_lines,
-                *row_of(bravais), limits, x[part], score[part],
-            )  # fmt: skip
-            tried = part.stop
-        return Proposal(_best(x, score, effort.keep), tried)
+        every = len(assignments_of(bravais).lines)
+        amounts = (QUICK_ORDERED, THOROUGH_ORDERED) if _ordered(bravais, effort) else (QUICK, every)
+        last = amounts[min(effort.level, 1)]
+        return screened(bravais, observed, limits, effort, first=0, last=last, keep=effort.keep)
 
 
-def _best(
-    x: Float[np.ndarray, "cell param"], score: Float[np.ndarray, "cell"], keep: int
-) -> Float[np.ndarray, "cell param"]:
-    kept = np.argpartition(-score, keep)[:keep] if len(score) > keep else np.arange(len(score))
-    kept = kept[score[kept] > HOPELESS]
-    return x[kept[np.argsort(-score[kept], kind="stable")]]
+def screened(
+    bravais: str, observed: Observed, limits: Limits, effort: Effort, *, first: int, last: int, keep: int
+) -> Proposal:
+    """Solve and screen a part of a lattice's list; give the best of it.
+
+    The list is in its own order, or, where the effort brings templates that know the lattice, in the pattern's.
+    Candidates come by their screening score, a log-likelihood ratio, and `WORTH` times the logarithm of what their
+    assignment was worth beforehand: of many that explain a few lines by chance, those from frequent assignments are the
+    likelier.
+
+    Args:
+        bravais, observed, limits, effort: as for a generator.
+        first, last: places in the order, the second exclusive; ends where the list ends.
+        keep: most candidates.
+    """
+    table, templates = assignments_of(bravais), effort.templates
+    rows = slice(min(first, len(table.lines)), min(last, len(table.lines)))
+    if templates is not None and _ordered(bravais, effort):
+        chosen, worth = (values[rows] for values in templates.ranked(bravais, observed, rows.stop))
+        lines, refs = table.lines[chosen], table.refs[chosen]
+    else:
+        lines, refs, worth = table.lines[rows], table.refs[rows], worth_of(rows)
+    x, score = np.empty((len(lines), lines.shape[1])), np.full(len(lines), REJECTED)
+    low = observed.first(LAST_LINE)
+    n_lines = min(len(low.q2), max(lines.shape[1] + 4, 8))
+    tried = 0
+    while tried < len(lines) and not effort.stop():
+        part = slice(tried, min(tried + CHUNK, len(lines)))
+        screen(
+            lines[part], refs[part], table.design, low.q2, WINDOW_DEG * low.per_degree, n_lines,
+            *row_of(bravais), limits, x[part], score[part],
+        )  # fmt: skip
+        tried = part.stop
+    fit = np.flatnonzero(score > HOPELESS)
+    best = fit[np.argsort(-(score[fit] + WORTH * worth[fit]), kind="stable")[:keep]]
+    return Proposal(x[best], tried)
+
+
+def _ordered(bravais: str, effort: Effort) -> bool:
+    """Tell whether the rows are tried in an order of the pattern's own."""
+    return effort.templates is not None and bravais in effort.templates.lattices
+
+
+def worth_of(places: slice) -> Float[np.ndarray, "assignment"]:
+    """Logarithm of what the assignments at these places of a list are worth beforehand, up to a constant."""
+    return -np.log(np.arange(places.start, places.stop) + PLACE_OFFSET)
