@@ -144,9 +144,14 @@ def extinctions(symbol: str) -> tuple[Extinction, ...]:
     settings = [group for group in gemmi.spacegroup_table() if _has_lattice(group, symbol)]
     numbers = [group.number for group in settings]
     return tuple(
-        _extinction(group, symbol, _FREQUENCY.get(group.number, _RARE) / numbers.count(group.number))
+        _extinction(group, symbol, group_frequency(group.number) / numbers.count(group.number))
         for group in settings
     )
+
+
+def group_frequency(number: int) -> float:
+    """How often the space group of a number occurs, in percent, rounded."""
+    return _FREQUENCY.get(number, _RARE)
 
 
 def _has_lattice(group: gemmi.SpaceGroup, symbol: str) -> bool:
