@@ -24,7 +24,7 @@ from jaxtyping import Float
 from app.crystallography.bragg import dq2_d_two_theta
 from app.crystallography.cell import UnitCell
 from app.crystallography.lattice import LATTICES
-from app.indexing.learned.index_descent import DescentOptions, descend
+from app.indexing.learned.index_descent import DescentOptions, Stage, descend
 from app.indexing.learned.index_walk import Assigners, NetworkKernel, NetworkSteps, with_design
 from app.indexing.learned.indices import AssignmentNetworks, together
 from app.indexing.learned.plain_network import PlainNetwork
@@ -107,8 +107,10 @@ def methods_of(networks: AssignmentNetworks, plain: AssignmentNetworks, tables: 
         "networks in 8 steps of 50": with_networks(networks, NetworkSteps(_SCHEDULE)),
         "table in 3 steps of 50": with_networks(tables, NetworkSteps()),
         "table in 3 steps of 50, most probable index": with_networks(tables, NetworkSteps(draw_indices=False)),
-        "descent, expected, 15 steps": descended(plain, "0.05", DescentOptions("expected", 15), 0),
-        "descent, marginal, 15 steps": descended(plain, "0.05", DescentOptions("marginal", 15), 0),
+        "descent, expected": descended(plain, "0.05", DescentOptions("expected"), 0),
+        "descent, marginal": descended(plain, "0.05", DescentOptions("marginal"), 0),
+        "descent, expected, not widened": descended(plain, "0.05", DescentOptions(stages=(Stage(0.0, 15),)), 0),
+        "descent, expected, then 50 steps": descended(plain, "0.05", DescentOptions(), 50),
     }
 
 

@@ -26,6 +26,19 @@ _CHUNK = 64
 Kind = Literal["expected", "marginal"]
 
 
+class Stage(NamedTuple):
+    """One part of a descent.
+
+    Attributes:
+        width: added to the lines' standard deviations, relative to q^2. Each reflection is a cusp of the likelihood; a
+            width about the cell's error makes valleys of them that lead somewhere.
+        n_steps: trial steps of each cell.
+    """
+
+    width: float
+    n_steps: int
+
+
 @dataclass(frozen=True)
 class DescentOptions:
     """How to descend.
@@ -33,12 +46,12 @@ class DescentOptions:
     Attributes:
         kind: ``expected`` is the sum over assignments of probability times negative log-likelihood, ``marginal`` the
             negative logarithm of the sum of probability times likelihood.
-        n_steps: trial steps of each cell.
+        stages: one after the other, from wide to narrow.
         grow, shrink: the step's factor after success and after failure.
     """
 
     kind: Kind = "expected"
-    n_steps: int = 20
+    stages: tuple[Stage, ...] = (Stage(0.1, 8), Stage(0.03, 4), Stage(0.01, 3))
     grow: float = 1.5
     shrink: float = 0.3
 
@@ -151,35 +164,34 @@ def descend(
     sigma_q2: Float[np.ndarray, "peak"],
     options: DescentOptions | None = None,
 ) -> Float[np.ndarray, "cell param"]:
-    """Descend from each cell; what comes back is never worse by the objective.
+    """Descend from each cell; no stage makes one worse by its objective.
 
     Steps are those of Gauss and Newton times a factor that grows with success and shrinks without it.
 
     Args: as `objective`, for one pattern of lines.
     """
     options = options or DescentOptions()
-    parts = [
-        _descend(network, weights, bravais, x[first : first + _CHUNK], q2, sigma_q2, options)
-        for first in range(0, len(x), _CHUNK)
-    ]
+    parts = []
+    for first in range(0, len(x), _CHUNK):
+        part = x[first : first + _CHUNK]
+        for stage in options.stages:
+            lines, sigma = (np.tile(row, (len(part), 1)) for row in (q2, sigma_q2 + stage.width * q2))
+
+            def cost(cells: np.ndarray, lines: np.ndarray = lines, sigma: np.ndarray = sigma) -> Value:
+                return objective(network, weights, bravais, cells, lines, sigma, options.kind)
+
+            part = _descend(cost, part, stage.n_steps, options)
+        parts.append(part)
     return np.concatenate(parts) if parts else x
 
 
 def _descend(
-    network: AssignmentNetwork,
-    weights: PlainNetwork,
-    bravais: str,
-    x: Float[np.ndarray, "cell param"],
-    q2: Float[np.ndarray, "peak"],
-    sigma_q2: Float[np.ndarray, "peak"],
-    options: DescentOptions,
+    cost: Callable[[np.ndarray], Value], x: Float[np.ndarray, "cell param"], n_steps: int, options: DescentOptions
 ) -> Float[np.ndarray, "cell param"]:
-    lines, sigma = (np.broadcast_to(row, (len(x), row.size)) for row in (q2, sigma_q2))
-    now = objective(network, weights, bravais, x, lines, sigma, options.kind)
-    factor = np.ones(len(x))
-    for _ in range(options.n_steps):
+    now, factor = cost(x), np.ones(len(x))
+    for _ in range(n_steps):
         trial_x = x - factor[:, None] * _newton(now)
-        trial = objective(network, weights, bravais, trial_x, lines, sigma, options.kind)
+        trial = cost(trial_x)
         better = (trial.value < now.value) & (trial_x[:, :3] > 0).all(axis=1)
         x = np.where(better[:, None], trial_x, x)
         now = Value(*(_chosen(better, new, old) for new, old in zip(trial, now, strict=True)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.indexing.learned.index_descent import DescentOptions, Kind, descend, objective
+from app.indexing.learned.index_descent import DescentOptions, Kind, Stage, descend, objective
 from tests.indexing.learned.index_cases import network, random_network, sure_network
 from tests.indexing.walk.mcmc_cases import lines_of, starts, true_x
 
@@ -36,7 +36,7 @@ def test_the_gradient_is_that_of_finite_differences(kind: Kind) -> None:
 def test_a_sure_network_leads_to_the_true_cell(kind: Kind) -> None:
     lines = lines_of("oP", N_LINES)
     plain = sure_network(true_indices(lines.q2[0]))
-    options = DescentOptions(kind, n_steps=60)
+    options = DescentOptions(kind, (Stage(0.05, 20), Stage(0.0, 40)))
     x = descend(network(plain), plain, "oP", starts("oP", 8, 0.08), lines.q2[0], lines.sigma_q2[0], options)
     np.testing.assert_allclose(x, np.tile(true_x("oP"), (8, 1)), rtol=3e-3)
 
@@ -45,7 +45,7 @@ def test_a_sure_network_leads_to_the_true_cell(kind: Kind) -> None:
 def test_no_descent_makes_a_cell_worse(kind: Kind) -> None:
     plain, lines, x = random_network(3), lines_of("oP", N_LINES), starts("oP", 6, 0.1)
     one, tiled = network(plain), [np.tile(row, (6, 1)) for row in (lines.q2, lines.sigma_q2)]
-    found = descend(one, plain, "oP", x, lines.q2[0], lines.sigma_q2[0], DescentOptions(kind, n_steps=5))
+    found = descend(one, plain, "oP", x, lines.q2[0], lines.sigma_q2[0], DescentOptions(kind, (Stage(0.0, 5),)))
     before, after = (objective(one, plain, "oP", cells, *tiled, kind).value for cells in (x, found))
     assert np.all(after <= before + 1e-3)
     assert np.any(after < before - 0.1)
