@@ -49,6 +49,7 @@ PARTS: Final[Mapping[str, Part]] = MappingProxyType(
     {
         "indexing/index-assignment": Part("indices", "indexing-indices", f"{_HERE}.indices", join="together"),
         "indexing/low-order": Part("templates", "indexing-templates", f"{_HERE}.templates"),
+        "indexing/odds": Part("odds", "indexing-odds", f"{_HERE}.odds"),
         "indexing/regression": Part("regression", "indexing-regression", f"{_HERE}.regression", join="joined"),
         "indexing/probability": Part("probability", "indexing-probability", f"{_HERE}.probability"),
     }
