@@ -91,9 +91,16 @@ def ranked(
     """
     flat = [(batch, i) for batch in batches for i in range(len(batch))]
     flat.sort(key=lambda one: -one[0].log_odds[one[1]])
-    least = flat[0][0].log_odds[flat[0][1]] - HOPELESS if flat else 0.0
-    found = (_found(batch, i, observed) for batch, i in flat[:POOL] if batch.log_odds[i] >= least)
-    return families([one for one in found if wanted(one)], count=count)
+    found: list[Found] = []
+    least = -math.inf
+    for batch, i in flat[:POOL]:
+        if batch.log_odds[i] < least:
+            break
+        one = _found(batch, i, observed)
+        if wanted(one):
+            least = max(least, float(batch.log_odds[i]) - HOPELESS)
+            found.append(one)
+    return families(found, count=count)
 
 
 def families(found: Sequence[Found], *, count: int) -> tuple[Found, ...]:

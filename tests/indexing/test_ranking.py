@@ -129,6 +129,15 @@ def test_a_conventional_cell_stays_as_it_is(bravais: str) -> None:
         np.testing.assert_allclose(in_convention(found).x, found.x, rtol=1e-6)
 
 
+def test_relatives_are_looked_at_without_a_zero_shift_too() -> None:
+    observed, none = _observed("cP"), 1e-5
+    batch = grown_and_weighed("cP", terms_of("cP")[None], observed, LIMITS, generator="test", zero_sigma_deg=none)
+    found = with_relatives(ranked([batch], observed, count=20), observed, LIMITS, count=20, zero_sigma_deg=none)
+    assert found[0].bravais == "cP"
+    assert "derivative" in {one.generator for one in found}
+    assert all(abs(one.zero_shift_deg) < 1e-4 for one in found)
+
+
 def test_only_unusually_long_or_flat_cells_are_improbable_beforehand() -> None:
     usual = UnitCell(5.1, 6.2, 7.9, 90.0, 90.0, 90.0)
     assert log_shape_prior(usual) == log_shape_prior(UnitCell(5.1, 7.9, 6.2, 80.0, 90.0, 100.0)) == 0.0

@@ -174,12 +174,6 @@ def test_a_zero_shift_stays_within_what_is_looked_for() -> None:
     assert all(abs(one.zero_shift_deg) <= 0.04 for one in _quick(peaks, zero_shift_deg=0.04, lattices=FEW).solutions)
 
 
-def test_relatives_are_looked_at_without_a_zero_shift_too() -> None:
-    result = _quick(pattern("cP"), zero_shift_deg=0.0, lattices=FEW)
-    assert is_lattice(result.solutions[0], "cP")
-    assert "derivative" in {one.found_by for one in result.solutions}
-
-
 def test_a_wide_zero_shift_at_small_angles_is_survived() -> None:
     rng = np.random.default_rng(0)
     angles = np.sort(rng.uniform(0.15, 2.0, 20))
