@@ -57,6 +57,8 @@ SURE_GAP = 7.0
 """Evidence against the next family above which it is."""
 CONTENDING = 15.0
 """A cell that is so far behind the first one has no part in how sure that is."""
+LEAST_ODDS = 1e-6
+"""Of the lattices that are asked for, together: below, they are not taken for the only ones."""
 LESS_TO_FIND = 0.25
 """The families are ranked anew when the chance to find more has fallen to this share."""
 TEMPERATURE = 3.0
@@ -266,7 +268,8 @@ class _Search:
                 for rounds in self.rounds
             )
             return
-        probability = odds.probabilities(self.observed)
+        probability = np.where(np.isin(BRAVAIS, self.options.lattices), odds.probabilities(self.observed), 0.0)
+        probability /= max(float(probability.sum()), LEAST_ODDS)
         steps = [step for step in odds.steps if step.shift == 0.0 or self.max_shift > 0.0]
         lots = in_lots(steps, probability, self.options.lattices)
         for i, lot in enumerate(lots):

@@ -122,3 +122,18 @@ def test_a_step_that_the_solver_cannot_do_is_refused(change: dict[str, Any]) -> 
     step = {"generator": "zones", "lattice": "aP", "gain": 0.1, "cost_s": 0.1} | change
     with pytest.raises(ModelRefused):
         from_model(_model(steps=[step]))
+
+
+def test_odds_are_held_among_the_lattices_that_are_asked_for() -> None:
+    left: list[float] = []
+
+    class Listening:
+        def is_settled(self, best: object, n_lines: int, left_to_find: float) -> bool:
+            left.append(left_to_find)
+            return False
+
+    slow = tuple(replace(step, cost_s=0.05) for step in STEPS)
+    odds = replace(_odds("cF", steps=slow), doubt=Listening())  # pyright: ignore[reportArgumentType]
+    _solved(pattern("oI"), odds, lattices=("oI",))
+    assert left[0] == pytest.approx(0.1)
+    assert left[-1] == pytest.approx(0.0)
