@@ -29,7 +29,7 @@ class Judged:
         first: scores of the first cell of each answer, in the order of the evidence.
         most_probable: scores of the most probable cell of each answer.
         cells: scores of all cells of at least `WORTH_A_LOOK`.
-        answer_loss: mean -ln of the probability of what is right, a cell or none; None where cells do not compete.
+        answer_loss: mean -ln of the probability of what is right: a cell, or that none is.
         cell_loss: mean over answers of the log losses of its cells, added up.
         right_by_evidence, right_by_probability: share of answers whose first cell is right, in either order.
         found: share with the true lattice anywhere in the answer.
@@ -109,14 +109,14 @@ def cross_validated(
 
 
 def compared(answers: Answers, methods: Mapping[str, Method] = METHODS, *, seed: int = 0) -> list[Judged]:
-    """Judge every method by cross-validation over groups of structures, the smallest loss of the cells first."""
+    """Judge every method by cross-validation over groups of structures, the smallest loss of the answers first."""
     found = [judged(name, cross_validated(method, answers, seed=seed), answers) for name, method in methods.items()]
-    return sorted(found, key=lambda one: one.cell_loss)
+    return sorted(found, key=lambda one: one.answer_loss)
 
 
 def chosen_method(results: Sequence[Judged]) -> str:
     """Give the best of the methods that the service can run."""
-    return min((one for one in results if one.method in SCORED), key=lambda one: one.cell_loss).method
+    return min((one for one in results if one.method in SCORED), key=lambda one: one.answer_loss).method
 
 
 def fit_published(answers: Answers, method: str, *, reorders: bool, seed: int = 0) -> ScoredProbability:

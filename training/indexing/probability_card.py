@@ -42,8 +42,8 @@ in cross-validation over groups of structures:
 
 {comparison}
 
-Log losses are those of all cells of an answer, added up. ECE, Brier score and log loss (first) are those of the first
-cell.
+Log loss: mean -ln of the probability of what was right, a cell or none. ECE, Brier score and log loss (first) are those
+of the first cell.
 
 ## 5. Validation
 ECE: expected calibration error over 10 bins of equal mass, with its 95 % interval; "perfect" is what perfect
@@ -106,7 +106,7 @@ def comparison_table(results: Sequence[Judged]) -> str:
         "|---|---|---|---|---|---|---|"
     )
     rows = (
-        f"| {one.method} | {one.cell_loss:.4f} | {one.first.ece:.3f} | {one.first.ece_perfect:.3f} "
+        f"| {one.method} | {one.answer_loss:.4f} | {one.first.ece:.3f} | {one.first.ece_perfect:.3f} "
         f"| {one.first.brier:.4f} | {one.first.log_loss:.4f} | {100 * one.right_by_probability:.1f} % |"
         for one in results
     )
