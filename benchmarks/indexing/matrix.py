@@ -7,8 +7,10 @@ case, so that whatever else the machine does meanwhile falls on all of them alik
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from app.indexing.problem import PeakList, Progress, SolveOptions, SolveResult
 from benchmarks.indexing.cases import Case
@@ -86,19 +88,25 @@ def run_matrix(
 ) -> Iterator[Trial]:
     """Solve every case of every scenario by every variant in turn.
 
+    The scenarios take turns, each with its cases in an order that mixes the lattices: a run that is stopped early
+    has seen something of all.
+
     Args:
         sets: cases by scenario.
         variants: columns.
         solve: `app.indexing.solve.solve`.
         options: for all.
     """
-    number = 0
-    for scenario, cases in sets.items():
-        for case in cases:
-            turn = number % len(variants)
-            number += 1
-            for variant in (*variants[turn:], *variants[:turn]):
-                yield tried(scenario, case, variant, solve, options)
+    mixed = [[(name, case) for case in sorted(cases, key=_mixed)] for name, cases in sets.items()]
+    in_turn = [one for turn in zip_longest(*mixed) for one in turn if one is not None]
+    for number, (scenario, case) in enumerate(in_turn):
+        turn = number % len(variants)
+        for variant in (*variants[turn:], *variants[:turn]):
+            yield tried(scenario, case, variant, solve, options)
+
+
+def _mixed(case: Case) -> int:
+    return zlib.crc32(case.id.encode())
 
 
 def tried(scenario: str, case: Case, variant: Variant, solve: Solve, options: SolveOptions) -> Trial:

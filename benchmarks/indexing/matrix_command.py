@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 from app.indexing.problem import SolveOptions
@@ -23,6 +25,7 @@ def add_matrix_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--learned", type=_names, default=(), metavar="NAME,...", help=f"of {', '.join(NAMES)}: learned parts in turn")
     add("--store", type=Path, default=Path("model_store"), help="folder of the published models")
+    add("--minutes", type=float, default=float("inf"), help="begin no case of the matrix after so long")
     add("--matrix-picture", type=Path, help="PNG or SVG of the matrix")
     add("--lattices-too", action="store_true", help="a table by Bravais lattice for every scenario")
 
@@ -35,7 +38,9 @@ def run_matrix_command(asked: argparse.Namespace, options: SolveOptions, *, mach
     for column in columns:
         warm_up(lambda peaks, chosen, learned=column.learned: solve(peaks, chosen, learned=learned), options)
     sets = matrix_sets(asked)
-    trials = list(_shown(run_matrix(sets, columns, solve, options), len(columns) * sum(map(len, sets.values()))))
+    trials = _within(
+        asked.minutes, run_matrix(sets, columns, solve, options), len(columns), sum(map(len, sets.values()))
+    )
     print(f"\n{scenario_table(trials)}\n\n{lattice_table(trials)}\n\n{pair_table(trials)}")
     if asked.lattices_too:
         for scenario in sets:
@@ -66,8 +71,14 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
-def _shown(trials: Iterator[Trial], total: int) -> Iterator[Trial]:
-    for number, trial in enumerate(trials, start=1):
+def _within(minutes: float, trials: Iterator[Trial], n_columns: int, n_cases: int) -> list[Trial]:
+    """Take whole cases, each with all its variants, until time is up."""
+    started, taken = time.monotonic(), []
+    while part := list(islice(trials, n_columns)):
+        taken += part
         if sys.stderr.isatty():
-            print(f"\r{number}/{total} {trial.outcome.case_id:<40.40}", end="\r", file=sys.stderr, flush=True)
-        yield trial
+            print(f"\r{len(taken) // n_columns}/{n_cases} cases", end="\r", file=sys.stderr, flush=True)
+        if time.monotonic() - started > 60.0 * minutes:
+            print(f"stopped after {minutes:g} minutes: {len(taken) // n_columns} of {n_cases} cases", flush=True)
+            break
+    return taken

@@ -102,10 +102,17 @@ def test_expected_error_of_a_forecast() -> None:
 def test_every_case_meets_every_variant_before_the_next_and_the_order_turns() -> None:
     cases = [_case(f"oP-{i}") for i in range(3)]
     trials = list(run_matrix({"a": cases}, [OFF_VARIANT, ON_VARIANT], solve_learned_only, SolveOptions()))
-    assert [(t.outcome.case_id, t.variant) for t in trials] == [
-        ("oP-0", OFF), ("oP-0", "odds"), ("oP-1", "odds"), ("oP-1", OFF), ("oP-2", OFF), ("oP-2", "odds"),
-    ]  # fmt: skip
+    ids = [trial.outcome.case_id for trial in trials]
+    assert ids[::2] == ids[1::2]
+    assert set(ids) == {case.id for case in cases}
+    assert [trial.variant for trial in trials] == [OFF, "odds", "odds", OFF, OFF, "odds"]
     assert all(trial.right == (trial.variant == "odds") for trial in trials)
+
+
+def test_scenarios_take_turns() -> None:
+    sets = {"a": [_case(f"oP-{i}") for i in range(3)], "b": [_case("oP-9")]}
+    trials = run_matrix(sets, [OFF_VARIANT], solve_learned_only, SolveOptions())
+    assert [trial.scenario for trial in trials] == ["a", "b", "a", "a"]
 
 
 def test_the_time_to_the_true_cell_is_that_of_its_first_lead() -> None:
@@ -183,3 +190,5 @@ def test_the_command_puts_simulated_cases_through_the_scenarios(
     assert len(scenarios) == 7
     assert len(written["trials"]) == 14
     assert {pair["variant"] for pair in written["pairs"]} == {"odds"}
+    command.main(["--learned", "all", "--cases", *files, "--out", str(tmp_path / "less.json"), "--minutes", "0"])
+    assert len(json.loads((tmp_path / "less.json").read_text())["trials"]) == 2
