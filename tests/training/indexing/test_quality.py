@@ -12,7 +12,15 @@ from tests.training.indexing.crystals import CORUNDUM, HALITE, SILICON
 from tests.training.indexing.test_kinematic import ALL, BODY_CENTRED, CENTRED_TRICLINIC, OLIVINE, RHOMBOHEDRAL_CALCITE
 from training.indexing.amcsd import Structure
 from training.indexing.build import contents_of_entries
-from training.indexing.quality import clusters, entry_of, failed_check, near_pairs, shortest_vectors, without_duplicates
+from training.indexing.quality import (
+    clusters,
+    entry_of,
+    failed_check,
+    near_pairs,
+    same_composition,
+    shortest_vectors,
+    without_duplicates,
+)
 
 ATOMS = {"F m -3 m": 2, "F d -3 m:1": 2, "R -3 c:H": 10, "P b n m": 28, "I 1 2/a 1": 16, "R -3 c:R": 10}
 """Of the primitive cells of halite, silicon, corundum, olivine, a made-up one, and calcite."""
@@ -105,3 +113,14 @@ def test_the_two_forms_of_a_reduced_cell_are_near() -> None:
     )
     contents = replace(contents_of_entries([entry_of(HALITE)] * 2), niggli=forms)
     assert near_pairs(contents).tolist() == [[0, 1]]
+
+
+def test_small_synthetic_crystals_are_not_alike_for_one_atom() -> None:
+    """NaCl and NaBr are one real crystal by the rule of one atom, but two where one of them is made up."""
+    sodium, chlorine = HALITE.sites
+    bromide = replace(HALITE, sites=(sodium, replace(chlorine, element="Br")))
+    contents = contents_of_entries([entry_of(HALITE), entry_of(bromide), entry_of(HALITE)])
+    pairs = near_pairs(contents)
+    assert same_composition(contents, pairs).all()
+    made_up = replace(contents, real=np.zeros(3, bool))
+    assert pairs[same_composition(made_up, pairs)].tolist() == [[0, 2]]
