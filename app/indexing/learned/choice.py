@@ -95,8 +95,8 @@ def left_out(name: str, version: int | None, reason: str) -> str:
 
 def _part_of(name: str, manifest: Manifest) -> Part:
     part = parts.PARTS.get(manifest.family)
-    if part is None:
-        known = ", ".join(sorted(parts.PARTS))
+    if part is None or not part.earns:
+        known = ", ".join(sorted(family for family, one in parts.PARTS.items() if one.earns))
         raise InvalidInput(f"the model {name} is of family {manifest.family!r}; the solver takes {known}")
     return part
 

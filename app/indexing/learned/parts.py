@@ -20,16 +20,18 @@ class Part:
         name: of the model that takes part where none is named; of several, how their names begin.
         module: has ``from_model(LoadedModel)``, which gives the part or refuses the model.
         join: its function that makes one part of several; empty where there is only ever one model.
+        earns: whether the search asks it. A part that did not pay for itself is there for comparisons: no job takes it.
     """
 
     field: str
     name: str
     module: str
     join: str = ""
+    earns: bool = True
 
     def takes(self, name: str) -> bool:
         """Whether a model of this name takes part where none is named."""
-        return name == self.name or (bool(self.join) and name.startswith(f"{self.name}-"))
+        return self.earns and (name == self.name or (bool(self.join) and name.startswith(f"{self.name}-")))
 
     def of_model(self, model: LoadedModel) -> Any:
         """What one model makes: the part, or of several models a piece of it.
@@ -47,10 +49,14 @@ class Part:
 _HERE: Final = "app.indexing.learned"
 PARTS: Final[Mapping[str, Part]] = MappingProxyType(
     {
-        "indexing/index-assignment": Part("indices", "indexing-indices", f"{_HERE}.indices", join="together"),
+        "indexing/index-assignment": Part(
+            "indices", "indexing-indices", f"{_HERE}.indices", join="together", earns=False
+        ),
         "indexing/low-order": Part("templates", "indexing-templates", f"{_HERE}.templates"),
         "indexing/odds": Part("odds", "indexing-odds", f"{_HERE}.odds"),
-        "indexing/regression": Part("regression", "indexing-regression", f"{_HERE}.regression", join="joined"),
+        "indexing/regression": Part(
+            "regression", "indexing-regression", f"{_HERE}.regression", join="joined", earns=False
+        ),
         "indexing/probability": Part("probability", "indexing-probability", f"{_HERE}.probability"),
     }
 )

@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import InvalidInput, ModelUnavailable, NotFound
 from app.indexing.learned.choice import ManifestOf, default_models, manifests_in, named_models
+from app.indexing.learned.parts import PARTS
 from app.indexing.problem import UsedModel
 from app.model_registry.store import ModelStore
 from tests.indexing_learned import publish_probability
@@ -79,6 +80,14 @@ def test_what_cannot_take_part_is_refused(manifest_of: ManifestOf, asked: list[s
         named_models(asked, manifest_of)
     field = caught.value.details["field"]
     assert field == ["models", len(asked) - 1]
+
+
+def test_a_part_that_the_search_does_not_ask_takes_no_part(store: ModelStore, manifest_of: ManifestOf) -> None:
+    family, part = next((family, part) for family, part in PARTS.items() if not part.earns)
+    publish_probability(store, 0.5, name=part.name, family=family)
+    assert [one.name for one in default_models(store.names(), manifest_of)[0]] == [NAME]
+    with pytest.raises(InvalidInput, match=f"is of family '{family}'"):
+        named_models([part.name], manifest_of)
 
 
 def test_two_models_for_one_part_are_refused(store: ModelStore, manifest_of: ManifestOf) -> None:
