@@ -107,7 +107,23 @@ def learning_curve_command(
         typer.echo(f"| {size} | {dropout} | {figures} |")
 
 
+def publish_command(
+    system: Annotated[str, typer.Option(help="lattice system")],
+    level: Annotated[str, typer.Option(help="size of error")],
+    store: Annotated[Path, typer.Option(help="a model store; the project's own holds none of these")],
+    runs: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
+) -> None:
+    """Publish one network into a store, to try it there."""
+    from app.model_registry.store import ModelStore
+    from training.indexing.index_publish import publish_level
+
+    command = f"python -m training.indexing indices train --system {system} --level {level}"
+    done = publish_level(ModelStore(store), runs / system, level, command)
+    typer.echo(f"{done.name} version {done.version}")
+
+
 indices_cli = typer.Typer(no_args_is_help=True, help="Networks that assign indices to lines, given a cell.")
 indices_cli.command("train")(train_command)
 indices_cli.command("evaluate")(evaluate_command)
 indices_cli.command("learning-curve")(learning_curve_command)
+indices_cli.command("publish")(publish_command)

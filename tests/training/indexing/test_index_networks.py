@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from app.errors import InvalidInput
-from app.indexing.learned.indices import INPUT, OUTPUT
+from app.indexing.learned.indices import INPUT, OUTPUT, from_model
+from app.model_registry.loading import load_version
+from app.model_registry.store import ModelStore
 from training.indexing.index_evaluate import (
     compared,
     fitted_width,
@@ -31,6 +33,7 @@ from training.indexing.index_networks import (
     read_school,
     train,
 )
+from training.indexing.index_publish import publish_level
 from training.indexing.index_rows import IndexRows, random_rows
 
 ARGS = IndexArgs("cubic", layers=(12, 8), epochs=1, batch_size=32, foreign=0.0, sigma_deg=0.0)
@@ -129,6 +132,20 @@ def test_each_level_goes_on_from_the_one_before(school: School, tmp_path: Path) 
     fresh = plain_from_keras(build(ARGS, 10, len(school.hkl)))
     moved = [np.abs(one.heads - found["0.05"].heads).mean() for one in (found["0.01"], fresh)]
     assert 0 < moved[0] < moved[1]
+
+
+@pytest.mark.slow
+def test_a_published_network_answers_as_its_run_does(run: Path, tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "store")
+    done = publish_level(store, run, "0.01", "train")
+    loaded = from_model(load_version(store.read(done.name, done.version)))
+    here, cells = read_network(run / "0.01.npz", "cubic"), np.array([[0.04], [0.05]])
+    q2 = np.sort(np.random.default_rng(0).random((2, 10)), axis=1)
+    np.testing.assert_allclose(
+        loaded.probabilities("cF", cells, q2), here.probabilities("cF", cells, q2), rtol=1e-3, atol=1e-6
+    )
+    with pytest.raises(InvalidInput, match=r"finished: 0\.01"):
+        publish_level(store, run, "0.05", "train")
 
 
 def test_a_system_without_patterns_is_refused() -> None:
