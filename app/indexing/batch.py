@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from app.errors import InvalidInput
-from app.indexing.learned.shelf import Shelf, tried
+from app.indexing.learned.shelf import AtHand, Shelf, tried
 from app.indexing.problem import PeakList, ShouldStop, SolveOptions, SolveResult, UsedModel
 from app.indexing.search.cells import Limits
 from app.indexing.search.dense import Task
@@ -247,7 +247,7 @@ class _Batch:
         try:
             answer = tried(
                 lambda learned: solve(peaks, options, None, self.should_stop, rounds, learned),
-                self.shelf.at_hand(models),
+                at_hand_for(self.shelf, models, proposed),
             )
         except Exception as error:
             answer = error
@@ -297,6 +297,12 @@ def rounds_with(proposed: Proposed | None, *, follow_up: bool) -> Rounds:
         return ROUNDS if follow_up else ROUNDS[:1]
     beside = tuple(one for one in ROUNDS[0] if not isinstance(one.generator, LowOrder))
     return ((Round(proposed),), *(rounds for rounds in (beside, *ROUNDS[1:]) if follow_up and rounds))
+
+
+def at_hand_for(shelf: Shelf, models: Sequence[UsedModel], proposed: Proposed | None) -> AtHand:
+    """The learned parts of a pattern; where cells were proposed, the order of the search is given and no odds ask."""
+    found = shelf.at_hand(models)
+    return found if proposed is None else found.without("odds")
 
 
 def _unsolved(options: SolveOptions) -> SolveResult:

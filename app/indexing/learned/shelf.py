@@ -45,15 +45,23 @@ class AtHand:
 
     Attributes:
         learned: the parts.
-        models: the versions that make them.
+        made_of: the versions that make them, each with the field that it makes.
         warnings: one for each version that was asked for and is not at hand.
-        of_probability: those of the models that make the last part, which only looks at a finished answer.
     """
 
     learned: Learned = NOTHING_LEARNED
-    models: tuple[UsedModel, ...] = ()
+    made_of: tuple[tuple[UsedModel, str], ...] = ()
     warnings: tuple[str, ...] = ()
-    of_probability: tuple[UsedModel, ...] = ()
+
+    @property
+    def models(self) -> tuple[UsedModel, ...]:
+        """The versions that take part."""
+        return tuple(model for model, _ in self.made_of)
+
+    def without(self, field: str) -> AtHand:
+        """The same without one part."""
+        made_of = tuple((model, of) for model, of in self.made_of if of != field)
+        return AtHand(replace(self.learned, **{field: None}), made_of, self.warnings)
 
 
 NOTHING_AT_HAND: Final = AtHand()
@@ -184,9 +192,10 @@ def tried(solve: Callable[[Learned], SolveResult], at_hand: AtHand) -> SolveResu
         return replace(result, warnings=(*result.warnings, *at_hand.warnings, FAILED))
     models, warnings = at_hand.models, at_hand.warnings
     if last is not None and last.error is not None:
-        _log.error("the probability failed", models=[vars(one) for one in at_hand.of_probability], exc_info=last.error)
-        models = tuple(one for one in models if one not in at_hand.of_probability)
-        warnings += tuple(left_out(one.name, one.version, BROKEN) for one in at_hand.of_probability)
+        models = at_hand.without("probability").models
+        failed = [one for one in at_hand.models if one not in models]
+        _log.error("the probability failed", models=[vars(one) for one in failed], exc_info=last.error)
+        warnings += tuple(left_out(one.name, one.version, BROKEN) for one in failed)
     return replace(result, models=models, warnings=(*result.warnings, *warnings))
 
 
@@ -246,9 +255,7 @@ def _assembled(models: Sequence[UsedModel], kept: Sequence[_Kept]) -> AtHand:
             warnings += [left_out(one.name, one.version, _told(error, one)) for one in of]
         else:
             used |= dict.fromkeys(of, part.field)
-    in_order = tuple(one for one in models if one in used)
-    of_probability = tuple(one for one in in_order if used[one] == "probability")
-    return AtHand(Learned(**whole), in_order, tuple(warnings), of_probability)
+    return AtHand(Learned(**whole), tuple((one, used[one]) for one in models if one in used), tuple(warnings))
 
 
 def _made(model: LoadedModel) -> tuple[Part, Any] | str:

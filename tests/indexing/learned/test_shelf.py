@@ -117,6 +117,12 @@ def test_few_versions_are_kept(at: Shelf, store: ModelStore, reads: list[int], m
     assert reads == [1, 2, 3, 2]
 
 
+def test_a_part_can_be_left_out(at: Shelf) -> None:
+    found = at.at_hand([FIRST])
+    assert found.without("odds") == found
+    assert found.without("probability") == NOTHING_AT_HAND
+
+
 # --- not at hand ------------------------------------------------------------------------------------------------------
 
 
