@@ -148,7 +148,7 @@ def solve(
     Args:
         peaks: at least six lines, ascending in q^2.
         options: what to search and for how long.
-        on_progress: called after each lattice of each round.
+        on_progress: called after each lattice of each round, and whenever the families were ranked.
         should_stop: asked every few milliseconds; True ends the search with the best so far.
         rounds: what to try, one after another, until the answer is beyond doubt.
         learned: parts that models bring; every one may be missing.
@@ -289,6 +289,7 @@ class _Search:
         self.best = self._ranked()
         if self.on_progress is not None:
             self.leader = next(iter(self._solutions(1)), None)
+            self._tell(sum(report.n_candidates for report in self.reports))
 
     def _is_settled(self, stage: Stage) -> bool:
         if stage.left is None or self.learned.odds is None:

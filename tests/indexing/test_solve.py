@@ -222,7 +222,7 @@ def test_progress_only_ever_grows() -> None:
     noise = PeakList(np.sort(rng.uniform(0.01, 0.25, 20)), wavelength_ang=1.5406)
     lattices = ("cF", "hP", "oP")
     result = solve(noise, replace(LONG, lattices=lattices), seen.append, rounds=(*QUICK, *QUICK))
-    assert len(seen) == 6
+    assert len(seen) == 8, "after each lattice of each round, and each ranking"
     assert all(one.lattices == lattices for one in seen)
     assert seen[2].lattices_done == seen[-1].lattices_done == lattices
     for before, after in pairwise(seen):
