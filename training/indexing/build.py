@@ -15,6 +15,7 @@ from typing import Any
 
 import gemmi
 import numpy as np
+from jaxtyping import Float
 
 from app.errors import InvalidInput
 from app.indexing.problem import BRAVAIS
@@ -23,13 +24,15 @@ from training.indexing.cells import Distributions, fit_cells
 from training.indexing.data import GROUPS_FILE, NAMES, PatternSet, pattern_set, write_patterns
 from training.indexing.groups import choose_sides, make_groups, members_of
 from training.indexing.parts import DISTRIBUTIONS_FILE, REAL, Part, make_part, read_parts
-from training.indexing.quality import Contents, Entry, clusters, entry_of, failed_check, without_duplicates
+from training.indexing.quality import Contents, Entry, clusters, entry_of, failed_check, resembles, without_duplicates
 from training.indexing.scaling import fit_scalings, scalings_to_json
 
 SCREENED_FILE, ARGS_FILE, SCALING_FILE = "screened.json", "args.json", "scaling.json"
 _HYDROGEN = ("H", "D")
 _SPLIT, _FIT = 101, 102
 """Beside the seed: what a random number is for."""
+
+NO_CASES = np.empty((0, 6))
 
 Report = Callable[[str], None]
 
@@ -50,7 +53,14 @@ class BuildArgs:
 
 
 def build(
-    database: Path, out: Path, args: BuildArgs, *, reserved: frozenset[int], processes: int = 1, report: Report
+    database: Path,
+    out: Path,
+    args: BuildArgs,
+    *,
+    reserved: frozenset[int],
+    cases: Float[np.ndarray, "case 6"] = NO_CASES,
+    processes: int = 1,
+    report: Report,
 ) -> PatternSet:
     """Make a set of patterns in a folder, or go on where an earlier call stopped.
 
@@ -59,6 +69,8 @@ def build(
         out: folder of the set.
         args: what it is made of.
         reserved: AMCSD's numbers of structures that must not be in it.
+        cases: reduced cells of cases of evaluation; real structures whose lattice is within 3% of one are left out
+            when the set is put together (the distributions of cells are fitted with them).
         processes: that make parts at the same time; they change nothing in the result.
         report: told of the progress.
 
@@ -72,7 +84,7 @@ def build(
     make = partial(make_part, folder=out, database=database)
     for done, part in enumerate(_made(make, parts, processes), start=1):
         report(f"part {done} of {len(parts)}: {part.file_name}")
-    patterns, record = assemble(read_parts(out, parts), screened, args)
+    patterns, record = assemble(read_parts(out, parts), screened, args, cases)
     groups = record.pop("groups")
     (out / GROUPS_FILE).write_text(json.dumps(groups, indent=1) + "\n")
     (out / SCALING_FILE).write_text(json.dumps(scalings_to_json(fit_scalings(patterns)), indent=1) + "\n")
@@ -217,14 +229,19 @@ def fit(entries: Iterable[Entry], *, seed: int) -> Distributions:
 
 
 def assemble(
-    columns: dict[str, np.ndarray], screened: dict[str, Any], args: BuildArgs
+    columns: dict[str, np.ndarray],
+    screened: dict[str, Any],
+    args: BuildArgs,
+    cases: Float[np.ndarray, "case 6"] = NO_CASES,
 ) -> tuple[PatternSet, dict[str, Any]]:
     """Group and split the crystals of all parts.
 
     Returns:
         The patterns, by lattice, the real ones first; and what the card says of how they came about.
     """
-    columns, dropped, sizes = _on_sides(columns, screened, args)
+    alike = columns["real"] & resembles(columns["niggli"], cases)
+    columns = {name: values[~alike] for name, values in columns.items()}
+    columns, dropped, sizes = _on_sides(columns, screened)
     number, groups = np.zeros(len(columns["bravais"]), np.int64), {}
     for index, bravais in enumerate(BRAVAIS):
         rows = np.flatnonzero(columns["bravais"] == index)
@@ -249,16 +266,14 @@ def assemble(
     counts = Counter(map(tuple, kinds.tolist()))
     return patterns, {
         "groups": groups,
-        "rejected": screened["rejected"],
+        "rejected": {**screened["rejected"], "lattice of a case of evaluation": int(alike.sum())},
         "kinds": {f"{BRAVAIS[bravais]} {kind}": count for (bravais, kind), count in sorted(counts.items())},
         "synthetic between both sides": dropped,
         "largest clusters": sizes,
     }
 
 
-def _on_sides(
-    columns: dict[str, np.ndarray], screened: dict[str, Any], args: BuildArgs
-) -> tuple[dict[str, np.ndarray], int, list[int]]:
+def _on_sides(columns: dict[str, np.ndarray], screened: dict[str, Any]) -> tuple[dict[str, np.ndarray], int, list[int]]:
     """Number the clusters of near-duplicates; leave synthetic crystals out that join real ones of both sides."""
     amounts = np.zeros((len(columns["bravais"]), 120), np.float32)
     np.put_along_axis(amounts, columns["elements"].astype(np.int64), columns["amounts"], axis=1)

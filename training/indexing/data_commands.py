@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from jaxtyping import Float
 
 from app.crystallography.lattice import LATTICES
 from app.errors import AppError
@@ -21,6 +24,9 @@ def data_command(
     db: Annotated[Path, typer.Option(help="amcsd_cif1.db, from the PyPI package larixite.")],
     out: Annotated[Path, typer.Option(help="Folder of the set; one that was begun goes on.")] = DATA,
     reserved: Annotated[Path | None, typer.Option(help="AMCSD's numbers that must not be in it, one a line.")] = None,
+    without: Annotated[
+        list[Path] | None, typer.Option(help="Cases of evaluation that none may resemble. Repeatable.")
+    ] = None,
     per_lattice: Annotated[int, typer.Option(min=1, help="Synthetic crystals of each Bravais lattice.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
     part: Annotated[int, typer.Option(min=1, help="Crystals in one part, the unit of work.")] = 250,
@@ -32,12 +38,19 @@ def data_command(
 
     args = BuildArgs(per_lattice, seed, part)
     try:
-        made = build(db, out, args, reserved=read_ids(reserved), processes=processes, report=typer.echo)
+        cases, ids = case_cells(without or []), read_ids(reserved)
+        made = build(db, out, args, reserved=ids, cases=cases, processes=processes, report=typer.echo)
     except AppError as error:
         typer.echo(error.message, err=True)
         raise typer.Exit(1) from error
     write_card(out)
     typer.echo(f"{len(made)} patterns, {int(made.validation.sum())} of them held back; see {out / 'DATA.md'}")
+
+
+def case_cells(paths: Sequence[Path]) -> Float[np.ndarray, "case 6"]:
+    """Read the reduced cells of case files."""
+    cases = [case for path in paths for case in json.loads(path.read_text())]
+    return np.array([case.get("niggli") or case["niggli_cell"] for case in cases], dtype=float).reshape(-1, 6)
 
 
 def augment_command(
@@ -49,8 +62,6 @@ def augment_command(
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
 ) -> None:
     """Copy patterns of rare space groups with other cells and lines, at most ten times each."""
-    import json
-
     from training.indexing.augment import METHODS, augmented
     from training.indexing.build import SCALING_FILE
     from training.indexing.data import read_patterns, write_patterns

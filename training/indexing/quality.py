@@ -36,6 +36,8 @@ _COINCIDE_ANG = 0.4
 _HYDROGEN = ("H", "D")
 SAME_CELL = 0.05
 """Relative difference of the constants of two reduced cells of one crystal."""
+RESEMBLES = 0.03
+"""The same, of a crystal and a case of evaluation."""
 SAME_ATOMS = 1.0
 """Atoms of the primitive cell that may be others in one crystal."""
 SAME_SHARE = 0.05
@@ -217,6 +219,19 @@ def shortest_vectors(niggli: Float[np.ndarray, "crystal 6"]) -> Float[np.ndarray
 _AROUND = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), -1).reshape(-1, 3)[14:]
 """Sums and differences of the axes of a reduced cell, among which its shortest vectors are."""
 _N_SHORTEST = 7
+
+
+def resembles(
+    niggli: Float[np.ndarray, "crystal 6"], cases: Float[np.ndarray, "case 6"]
+) -> Bool[np.ndarray, "crystal"]:
+    """Say which crystals have a lattice within 3% of one of these cases', by either measure of `near_pairs`."""
+    found = np.zeros(len(niggli), bool)
+    if not len(cases):
+        return found
+    for values, wanted in ((niggli, cases), (shortest_vectors(niggli), shortest_vectors(cases))):
+        nearest = KDTree(np.log(wanted)).query(np.log(values), p=np.inf)[0]
+        found |= np.asarray(nearest <= np.log1p(RESEMBLES))
+    return found
 
 
 def same_composition(contents: Contents, pairs: Int[np.ndarray, "pair 2"]) -> Bool[np.ndarray, "pair"]:

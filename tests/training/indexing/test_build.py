@@ -184,6 +184,16 @@ def test_commands_make_and_augment_a_set(made: Made, database: Path, tmp_path: P
     run = CliRunner().invoke(cli, ["data", "--db", str(database), "--out", str(folder), *common])
     assert run.exit_code == 0, run.output
     assert f"{len(made[1])} patterns" in run.output
+    real = made[1].take(made[1].real)
+    cases = tmp_path / "cases.json"
+    cases.write_text(json.dumps([{"niggli": (real.niggli[0] * [1.01, 0.99, 1.01, 1.005, 1, 1]).tolist()}]))
+    without = ["--without", str(cases)]
+    run = CliRunner().invoke(cli, ["data", "--db", str(database), "--out", str(folder), *common, *without])
+    assert run.exit_code == 0, run.output
+    left = read_patterns(folder, real=True)
+    assert real.identifier[0] not in left.identifier
+    assert 0 < len(left) < len(real)
+    assert "lattice of a case of evaluation" in (folder / "DATA.md").read_text()
     out = tmp_path / "copies"
     run = CliRunner().invoke(cli, ["augment", "--in", str(folder), "--out", str(out), "--wanted", "4"])
     assert run.exit_code == 0, run.output
