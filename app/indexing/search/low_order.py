@@ -21,10 +21,18 @@ from jaxtyping import Bool, Float, Int
 from app.crystallography.lattice import LATTICES
 from app.indexing.compiled import compiled
 from app.indexing.search import linear
-from app.indexing.search.cells import MAX_REFLECTIONS, Limits, form_from_x, nearest, possible, reflections
+from app.indexing.search.cells import (
+    MAX_REFLECTIONS,
+    Limits,
+    form_from_x,
+    nearest,
+    possible,
+    reflections,
+)
 from app.indexing.search.generator import Effort, Proposal
 from app.indexing.search.observed import Observed
 from app.indexing.search.row import row_of
+from app.indexing.search.sift import BINS, IMPOSSIBLE, low_reflections, mark, sift
 
 TABLE = Path(__file__).parents[1] / "assignments.npz"
 MISSED = 0.08
@@ -32,11 +40,13 @@ MISSED = 0.08
 REJECTED = -1e9
 """Score of a candidate that is no possible cell."""
 QUICK = 6_000
-"""Assignments of a lattice that a first look takes."""
-QUICK_ORDERED = 1_000
-"""The same where they are in the pattern's own order."""
-THOROUGH_ORDERED = 20_000
-"""Assignments in the pattern's own order that a second look takes; of the list's order it takes all."""
+"""Assignments of a lattice that the quick search of a whole batch takes."""
+QUICK_SHARE, LEAST_QUICK = 0.1, 4_000
+"""Assignments that a first look takes: a share of the list, or so many."""
+FEW, SIFTED = 1_200, 600
+"""More rows than the first are sifted until the second are left."""
+SIFT_WORTH = 0.25
+"""Weight of what an assignment is worth beforehand beside the lines that its cell meets."""
 CHUNK = 10_000
 """Assignments between two looks at the clock."""
 WINDOW_DEG = 0.05
@@ -96,7 +106,12 @@ def screen(  # noqa: C901 - one compiled loop
         x, score: written; `REJECTED` where the cell is not possible.
     """
     n_params = terms.shape[0]
-    matrix, right, solution, form = np.empty((6, 6)), np.empty(6), np.empty(6), np.empty(6)
+    matrix, right, solution, form = (
+        np.empty((6, 6)),
+        np.empty(6),
+        np.empty(6),
+        np.empty(6),
+    )
     delta, index = np.empty(n_lines), np.zeros(n_lines, np.int64)
     predicted, hkl = np.empty(MAX_REFLECTIONS), np.empty((MAX_REFLECTIONS, 3), np.int64)
     q2_max = q2[n_lines - 1] + window[n_lines - 1]
@@ -149,54 +164,94 @@ class LowOrder:
     lattices = frozenset(LATTICES)
 
     def propose(self, bravais: str, observed: Observed, limits: Limits, effort: Effort) -> Proposal:
-        """Screen the listed assignments: the first of them at level 0, all at a higher level."""
+        """Look at the first of the listed assignments at level 0, at all of them at a higher level."""
         every = len(assignments_of(bravais).lines)
-        amounts = (QUICK_ORDERED, THOROUGH_ORDERED) if _ordered(bravais, effort) else (QUICK, every)
-        last = amounts[min(effort.level, 1)]
+        last = max(int(QUICK_SHARE * every), LEAST_QUICK) if effort.level == 0 else every
         return screened(bravais, observed, limits, effort, first=0, last=last, keep=effort.keep)
 
 
 def screened(
-    bravais: str, observed: Observed, limits: Limits, effort: Effort, *, first: int, last: int, keep: int
+    bravais: str,
+    observed: Observed,
+    limits: Limits,
+    effort: Effort,
+    *,
+    first: int,
+    last: int,
+    keep: int,
 ) -> Proposal:
     """Solve and screen a part of a lattice's list; give the best of it.
 
-    The list is in its own order, or, where the effort brings templates that know the lattice, in the pattern's.
-    Candidates come by their screening score, a log-likelihood ratio, and `WORTH` times the logarithm of what their
-    assignment was worth beforehand: of many that explain a few lines by chance, those from frequent assignments are the
-    likelier.
+    The list is in its own order, or, where the effort brings templates that know the lattice, in the pattern's. Of many
+    rows those are screened that `sift` leaves. Candidates come by their screening score, a log-likelihood ratio, and
+    `WORTH` times the logarithm of what their assignment was worth beforehand: of many that explain a few lines by
+    chance, those from frequent assignments are the likelier.
 
     Args:
         bravais, observed, limits, effort: as for a generator.
         first, last: places in the order, the second exclusive; ends where the list ends.
         keep: most candidates.
     """
-    table, templates = assignments_of(bravais), effort.templates
-    rows = slice(min(first, len(table.lines)), min(last, len(table.lines)))
-    if templates is not None and _ordered(bravais, effort):
-        chosen, worth = (values[rows] for values in templates.ranked(bravais, observed, rows.stop))
-        lines, refs = table.lines[chosen], table.refs[chosen]
-    else:
-        lines, refs, worth = table.lines[rows], table.refs[rows], worth_of(rows)
-    x, score = np.empty((len(lines), lines.shape[1])), np.full(len(lines), REJECTED)
-    low = observed.first(LAST_LINE)
-    n_lines = min(len(low.q2), max(lines.shape[1] + 4, 8))
-    tried = 0
-    while tried < len(lines) and not effort.stop():
-        part = slice(tried, min(tried + CHUNK, len(lines)))
-        screen(
-            lines[part], refs[part], table.design, low.q2, WINDOW_DEG * low.per_degree, n_lines,
-            *row_of(bravais), limits, x[part], score[part],
-        )  # fmt: skip
-        tried = part.stop
+    part = _part(bravais, observed, effort, first, last)
+    tried = len(part.worth)
+    if tried > FEW:
+        part, tried = _sifted(bravais, part, observed, limits, effort)
+    elif effort.stop():
+        return Proposal(np.empty((0, part.lines.shape[1])), 0)
+    lines, refs, worth = part
+    x, score = np.empty(lines.shape), np.full(len(lines), REJECTED)
+    low, n_lines = _first_lines(observed, lines.shape[1])
+    screen(
+        lines, refs, assignments_of(bravais).design, low.q2, WINDOW_DEG * low.per_degree, n_lines,
+        *row_of(bravais), limits, x, score,
+    )  # fmt: skip
     fit = np.flatnonzero(score > HOPELESS)
     best = fit[np.argsort(-(score[fit] + WORTH * worth[fit]), kind="stable")[:keep]]
     return Proposal(x[best], tried)
 
 
-def _ordered(bravais: str, effort: Effort) -> bool:
-    """Tell whether the rows are tried in an order of the pattern's own."""
-    return effort.templates is not None and bravais in effort.templates.lattices
+class _Part(NamedTuple):
+    """Rows of a list, best first, and the logarithm of what each is worth beforehand."""
+
+    lines: Int[np.ndarray, "assignment param"]
+    refs: Int[np.ndarray, "assignment param"]
+    worth: Float[np.ndarray, "assignment"]
+
+
+def _part(bravais: str, observed: Observed, effort: Effort, first: int, last: int) -> _Part:
+    table, templates = assignments_of(bravais), effort.templates
+    rows = slice(min(first, len(table.lines)), min(last, len(table.lines)))
+    if templates is None or bravais not in templates.lattices:
+        return _Part(table.lines[rows], table.refs[rows], worth_of(rows))
+    chosen, worth = (values[rows] for values in templates.ranked(bravais, observed, rows.stop))
+    return _Part(table.lines[chosen], table.refs[chosen], worth)
+
+
+def _first_lines(observed: Observed, n_params: int) -> tuple[Observed, int]:
+    """Give the lines that assignments name, and how many of the first are weighed."""
+    low = observed.first(LAST_LINE)
+    return low, min(len(low.q2), max(n_params + 4, 8))
+
+
+def _sifted(bravais: str, part: _Part, observed: Observed, limits: Limits, effort: Effort) -> tuple[_Part, int]:
+    """Keep the rows that a coarse look likes best; give them and how many were looked at."""
+    lines, refs, worth = part
+    row, score = row_of(bravais), np.full(len(lines), IMPOSSIBLE)
+    low, n_lines = _first_lines(observed, lines.shape[1])
+    marks = np.empty(BINS, np.int32)
+    end = mark(low.q2, WINDOW_DEG * low.per_degree, n_lines, marks)
+    seen = 0
+    while seen < len(lines) and not effort.stop():
+        now = slice(seen, min(seen + CHUNK, len(lines)))
+        sift(
+            lines[now], refs[now], assignments_of(bravais).design, low_reflections(bravais), low.q2, marks, end,
+            row.terms, row.multiplicity, limits, score[now],
+        )  # fmt: skip
+        seen = now.stop
+    total = score + SIFT_WORTH * worth
+    left = np.sort(np.argpartition(-total, SIFTED)[:SIFTED])
+    left = left[score[left] > IMPOSSIBLE]
+    return _Part(lines[left], refs[left], worth[left]), seen
 
 
 def worth_of(places: slice) -> Float[np.ndarray, "assignment"]:
