@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from app.crystallography.lattice import LATTICES
+from app.errors import ModelRefused
 from app.indexing.learned.template_features import N_FEATURES
-from app.indexing.learned.templates import INPUT, TemplateScores, pairs_of
+from app.indexing.learned.templates import FAMILY, INPUT, TemplateScores, from_model, lists_digest, pairs_of
 from app.indexing.search.generator import Effort
 from app.indexing.search.listed import Listed
 from app.indexing.search.low_order import LowOrder, assignments_of
 from app.indexing.search.observed import Observed, observed_from
+from app.model_registry.loading import LoadedModel
+from app.model_registry.manifest import Manifest, TensorSpec
 from tests.indexing.search.lattice_lines import has_cell
 from tests.indexing.synthetic import LIMITS, pattern, terms_of
 
@@ -116,3 +120,35 @@ def test_the_network_is_asked_once_for_a_pattern() -> None:
     assert asked == ["oP", "mP"]
     templates.scores("oP", _observed("aP").shifted(0.05))
     assert len(asked) == 4
+
+
+def _model(digest: str, n_pairs: int) -> LoadedModel:
+    tensors = (TensorSpec(name=INPUT, shape=(None, N_FEATURES)),), (TensorSpec(name="oP", shape=(None, n_pairs)),)
+    manifest = Manifest(
+        name="indexing-templates",
+        family=FAMILY,
+        description="for a test",
+        parameters={"lists_sha256": digest},
+        inputs=tensors[0],
+        outputs=tensors[1],
+        version=1,
+        created=datetime.now(UTC),
+        files={},
+    )
+
+    def network(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"oP": np.zeros((len(inputs[INPUT]), n_pairs), np.float32)}
+
+    return LoadedModel(manifest, network, {})
+
+
+def test_a_model_of_these_lists_is_taken() -> None:
+    templates = from_model(_model(lists_digest(), len(pairs_of("oP").line)))
+    assert templates.lattices == {"oP"}
+    np.testing.assert_array_equal(templates.ranked("oP", _observed("oP"), 50)[0], np.arange(50))
+
+
+@pytest.mark.parametrize(("digest", "more"), [("0" * 64, 0), (lists_digest(), 1)])
+def test_a_model_of_other_lists_is_refused(digest: str, more: int) -> None:
+    with pytest.raises(ModelRefused, match="train and publish it again"):
+        from_model(_model(digest, len(pairs_of("oP").line) + more))

@@ -32,7 +32,8 @@ def _is_right(bravais: str, rows: int = 4000) -> np.ndarray:
     """Which rows give the true cell in the setting of the pattern."""
     table, q2 = assignments_of(bravais), observed_from(pattern(bravais), max_peaks=20).q2
     x = np.linalg.solve(table.design[table.refs[:rows]], q2[table.lines[:rows]][..., None])[..., 0]
-    return np.isclose(x, terms_of(bravais), rtol=0.01, atol=1e-5).all(axis=1)
+    near: np.ndarray = np.isclose(x, terms_of(bravais), rtol=0.01, atol=1e-5)
+    return np.all(near, axis=1)
 
 
 def test_each_line_is_marked_where_it_is() -> None:
