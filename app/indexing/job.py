@@ -115,5 +115,8 @@ def warm_up(store: str = "") -> None:
     """
     use_store(store)
     cube = np.array([1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13]) / 16.0
-    lines, options = PeakList(cube, wavelength_ang=1.5406), SolveOptions(max_seconds=WARM_UP_S)
-    solved(Question(lines, options, models=SHELF.default()))
+    question = Question(PeakList(cube, wavelength_ang=1.5406), SolveOptions(max_seconds=WARM_UP_S))
+    # Learned parts spare a search most of its code, which other lines will need.
+    solved(question)
+    if models := SHELF.default():
+        solved(question.with_models(models))

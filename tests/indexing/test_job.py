@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,14 @@ import pytest
 
 from app.indexing import job
 from app.indexing.answer import result_content, result_from_content
+from app.indexing.learned.models import Learned
+from app.indexing.learned.shelf import Shelf
 from app.indexing.peaks import Given
 from app.indexing.problem import PeakList, SolveOptions, UsedModel
 from app.indexing.question import ask, question_from_content
+from app.model_registry.store import ModelStore
 from tests import indexing_fakes as fakes
+from tests.indexing_learned import publish_probability
 
 CUBE = Given("d_ang", 4.0 / np.array([1, 2, 3, 4, 5, 6, 8, 9.5]) ** 0.5, wavelength_ang=1.54)
 
@@ -103,16 +108,21 @@ def test_the_solver_is_asked_as_the_types_say() -> None:
     assert len(result.solutions) == 1
 
 
-def test_a_worker_warms_up_by_solving(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[PeakList] = []
+def test_a_worker_warms_up_by_solving_without_and_with_learned_parts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[bool] = []
 
-    def remembering(peaks: PeakList, *rest: Any, **more: Any) -> Any:
-        asked.append(peaks)
-        return fakes.solve(peaks, *rest, **more)
+    def remembering(*asking: Any, learned: Learned) -> Any:
+        asked.append(learned.probability is not None)
+        return fakes.solve(*asking, learned=learned)
 
     monkeypatch.setattr(job, "_solve", lambda: remembering)
+    monkeypatch.setattr(job, "SHELF", Shelf())
     job.warm_up()
-    assert len(asked) == 1
+    publish_probability(ModelStore(tmp_path), 0.5)
+    job.warm_up(str(tmp_path))
+    assert asked == [False, False, True]
 
 
 def test_the_payload_carries_the_versions_and_not_the_aliases_alone() -> None:
