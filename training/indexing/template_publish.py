@@ -25,21 +25,22 @@ _CARD: Final = """\
 # indexing-templates
 
 The solver lists, for each lattice, which low-order reflections a few of the first lines may be, best first on average.
-This network looks at the lines of one pattern and puts the list into an order of its own, so that about {k} rows do
-what thousands do.
+This network looks at the lines of one pattern and puts the list into an order of its own, so that fewer rows have to be
+tried.
 
 ## Use
 Input: `template_features` of the first 20 lines (`app/indexing/learned/template_features.py`, the same function in
-training and service), free of scale. Output: for each of {lattices}, a value of every pair (line, reflection) of the
+training and service), free of scale. Output: for each lattice below, a value of every pair (line, reflection) of the
 list; the score of a row is the sum of its pairs' values and the logarithm of its place's worth. It sets an order and
 decides nothing: every proposed cell is solved, grown to all lines and weighed. Lists of cubic lattices are short and
 keep their order. The network belongs to the lists that it was trained on and is refused with others.
 
 ## 1. Data sources
 Random lattices with extinctions, Wilson-distributed intensities, weak, overlapped and missing lines
-(`training/indexing/lattice_patterns.py`): {patterns}. Half with 0.25 foreign lines among the first dozen, half with 2.5
-(Poisson). No real structure is among them. Errors are drawn anew each time: normal, 0.005 to 0.03 deg, and a zero shift
-of 0.03 deg (standard deviation). Bias: cells of 2 to 50 Angstrom, copper radiation.
+(`training/indexing/lattice_patterns.py`). Half with 0.25 foreign lines among the first dozen, half with 2.5 (Poisson).
+Patterns of each lattice: {patterns}.
+No real structure is among them. Errors are drawn anew each time: normal, 0.005 to 0.03 deg, and a zero shift of
+0.03 deg (standard deviation). Bias: cells of 2 to 50 Angstrom, copper radiation.
 
 ## 2. Training
 {epochs} passes, {batch} patterns a step; loss log(1 + 1/(k p)) with k = {k} and p the share of the right rows.
@@ -103,7 +104,6 @@ def card(record: dict[str, Any], scores: dict[str, Any]) -> str:
     args = record["args"]
     return _CARD.format(
         k=f"{args['k']:g}",
-        lattices=", ".join(args["patterns"]),
         patterns=", ".join(f"{symbol} {count:,}" for symbol, count in args["patterns"].items()),
         epochs=record["epoch"],
         batch=args["batch"],
