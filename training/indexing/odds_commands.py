@@ -27,7 +27,13 @@ from training.indexing.odds_patterns import CONDITIONS, known_patterns
 from training.publish import publish
 
 DATA, RUN, STORE = Path("runs/indexing/data"), Path("runs/indexing/odds"), Path("model_store")
-NETWORK, STEPS_FILE, DOUBT_FILE, SCORES_FILE = "network", "steps.json", "doubt.json", "scores.json"
+NETWORK, CALIBRATED, STEPS_FILE, DOUBT_FILE, SCORES_FILE = (
+    "network",
+    "calibrated.keras",
+    "steps.json",
+    "doubt.json",
+    "scores.json",
+)
 LIBRARIES: Final = ("keras", "numpy", "scikit-learn")
 
 DataOption = Annotated[Path, typer.Option(help="Folder of patterns that `data` made.")]
@@ -44,6 +50,8 @@ def odds_train_command(
     seed: SeedOption = 1,
 ) -> None:
     """Train the network that tells the odds of the lattices, and judge it. Goes on where it was stopped."""
+    import keras
+
     from training.indexing.odds_evaluate import compared, forest
     from training.indexing.odds_train import TrainArgs, calibrate, features, log_loss, predicted, train
 
@@ -57,7 +65,7 @@ def odds_train_command(
     # The temperature comes from one half of the held-out patterns, the scores from the other.
     fitted, judged = held.take(half), held.take(~half)
     temperature = calibrate(model, features(fitted, args.disturbance, rng), fitted.lattice)
-    model.save(run / NETWORK / "calibrated.keras")
+    keras.Model(model.input, model.output).save(run / NETWORK / CALIBRATED)  # without the state of the training
     rows = rng.permutation(len(examples))
     scores: dict[str, Any] = {
         "temperature": temperature,
@@ -150,7 +158,7 @@ def publish_run(store: ModelStore, run: Path, *, promote: bool = False) -> Manif
         store,
         draft,
         card=card(scores, doubt),
-        network=run / NETWORK / "calibrated.keras",
+        network=run / NETWORK / CALIBRATED,
         inputs=(TensorSpec(name=INPUT, shape=(None, N_FEATURES)),),
         promote=("stable",) if promote else (),
     )
@@ -170,7 +178,7 @@ class _Given:
 
 def odds_of(run: Path) -> Any:
     """The odds that a run's network gives to lines."""
-    return NetworkOdds(_Given(run / NETWORK / "calibrated.keras"), (), Doubt((), 0.0, 0.0)).probabilities
+    return NetworkOdds(_Given(run / NETWORK / CALIBRATED), (), Doubt((), 0.0, 0.0)).probabilities
 
 
 def frequency_odds(_: Observed) -> Float[np.ndarray, "lattice"]:
