@@ -208,7 +208,7 @@ class LearnedIn(Input):
             max_length=64,
             description="The models that take part, and no others: `name`, `name:version` or `name:alias`. Left out: "
             "of every learned part what `stable` names.",
-            examples=[["indexing-probability:1"]],
+            examples=[["indexing-odds:1"]],
         ),
     ] = None
 
