@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -48,8 +49,8 @@ class Judged:
     answers: int
 
     def content(self) -> dict[str, Any]:
-        """Give it as plain data."""
-        return asdict(self)
+        """Give it as plain data, as JSON has it."""
+        return json.loads(json.dumps(asdict(self)))
 
 
 def judged(method: str, probability: Float[np.ndarray, "cell"], answers: Answers, seed: int = 0) -> Judged:

@@ -34,6 +34,7 @@ from training.indexing.probability_card import comparison_table, evidence_table,
 from training.indexing.probability_data import Answers, answers_from
 from training.indexing.probability_methods import METHODS, SCORED, shared
 from training.indexing.probability_picture import draw_reliability
+from training.indexing.quality import resembles
 from training.publish import publish
 
 DESCRIPTION: Final = "Probability of each ranked cell of a powder pattern that it is the true lattice."
@@ -43,13 +44,15 @@ HELD_OUT: Final = "held-out structures"
 _DRAWN = typer.Option(help="Folders of outcomes to fit on. May be repeated.")
 _EVALUATE = typer.Option(help="NAME=FOLDER of outcomes to evaluate on, which nothing is fitted on. May be repeated.")
 _METHOD = typer.Option(help="Method instead of the one of the smallest log loss.")
-_REORDERS = typer.Option(help="Order the cells by their probability.")
+_PICTURE = typer.Option(help="Where to draw the reliability diagram.")
+_REPORT = typer.Option(help="Where to write all figures as JSON.")
+_REORDERS = typer.Option(help="Order the cells by their probability; left out: where that is right more often.")
 SeedOption = Annotated[int, typer.Option(min=0, help="Of folds and fits.")]
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """All that a run finds out."""
+    """All that a run finds out; ``orders``: first cells that the order of the probability makes right, and wrong."""
 
     outcomes: Sequence[Outcome]
     answers: Answers
@@ -58,39 +61,48 @@ class _Fit:
     part: ScoredProbability
     evidence: dict[str, Judged]
     baseline: dict[str, Judged]
+    orders: tuple[int, int]
 
 
 def probability_command(
     drawn: Annotated[list[Path] | None, _DRAWN] = None,
     evaluate: Annotated[list[str] | None, _EVALUATE] = None,
     method: Annotated[str | None, _METHOD] = None,
-    picture: Annotated[Path | None, typer.Option(help="Where to draw the reliability diagram.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Where to write all figures as JSON.")] = None,
+    picture: Annotated[Path | None, _PICTURE] = None,
+    report: Annotated[Path | None, _REPORT] = None,
     seed: SeedOption = 0,
 ) -> None:
     """Compare the methods on held-out structures, and evaluate the chosen one on other sets."""
     try:
-        fit = _fitted(drawn or [RUN / "drawn"], evaluate or [], method, reorders=True, seed=seed)
+        fit = _fitted(drawn or [RUN / "drawn"], evaluate or [], method, reorders=None, seed=seed)
     except AppError as error:
         typer.echo(f"{error.title}: {error.message}", err=True)
         raise typer.Exit(1) from None
+    _tell(fit, picture, report)
+
+
+def _tell(fit: _Fit, picture: Path | None, report: Path | None) -> None:
     typer.echo(comparison_table(fit.comparison) + "\n")
     typer.echo(evidence_table({**fit.evidence, **{f"{name}, as before": one for name, one in fit.baseline.items()}}))
-    typer.echo(_orders(fit, seed))
+    won, lost = fit.orders
+    typer.echo(f"\nordered by probability on {HELD_OUT}: {won} answers become right, {lost} become wrong")
     if picture is not None:
         draw_reliability(_panels(fit), picture)
     if report is not None:
         tables = {"comparison": fit.comparison, "evidence": fit.evidence.values(), "before": fit.baseline.values()}
         content = {name: [one.content() for one in rows] for name, rows in tables.items()}
-        report.write_text(json.dumps({"method": fit.method, "sets": list(fit.evidence), **content}, indent=1))
+        facts = {"method": fit.method, "sets": list(fit.evidence), "orders": fit.orders}
+        report.write_text(json.dumps({**facts, **content}, indent=1))
 
 
 def publish_probability_command(
     drawn: Annotated[list[Path] | None, _DRAWN] = None,
     evaluate: Annotated[list[str] | None, _EVALUATE] = None,
     method: Annotated[str | None, _METHOD] = None,
-    reorders: Annotated[bool, _REORDERS] = False,
+    reorders: Annotated[bool | None, _REORDERS] = None,
     store: Annotated[Path, typer.Option(help="the model store")] = Path("model_store"),
+    picture: Annotated[Path | None, _PICTURE] = None,
+    report: Annotated[Path | None, _REPORT] = None,
     seed: SeedOption = 0,
     promote: Annotated[bool, typer.Option(help="move the alias `stable` to the new version")] = False,
 ) -> None:
@@ -101,11 +113,15 @@ def publish_probability_command(
     except AppError as error:
         typer.echo(f"{error.title}: {error.message}", err=True)
         raise typer.Exit(1) from None
+    _tell(fit, picture, report)
     typer.echo(f"published {manifest.name} version {manifest.version}")
 
 
-def _fitted(drawn: Sequence[Path], evaluate: Sequence[str], method: str | None, *, reorders: bool, seed: int) -> _Fit:
-    outcomes = read_outcomes(*drawn)
+def _fitted(
+    drawn: Sequence[Path], evaluate: Sequence[str], method: str | None, *, reorders: bool | None, seed: int
+) -> _Fit:
+    sets = _sets(evaluate)
+    outcomes = unlike(read_outcomes(*drawn), [one for _, others in sets for one in others])
     if not outcomes:
         raise InvalidInput("there are no outcomes yet: run `outcomes` first")
     if method is not None and method not in SCORED:
@@ -113,32 +129,41 @@ def _fitted(drawn: Sequence[Path], evaluate: Sequence[str], method: str | None, 
     answers = answers_from(outcomes)
     comparison = compared(answers, seed=seed)
     chosen = method or chosen_method(comparison)
-    part = fit_published(answers, chosen, reorders=reorders, seed=seed)
+    orders = _orders(chosen, answers, seed)
+    part = fit_published(answers, chosen, reorders=orders[0] > orders[1] if reorders is None else reorders, seed=seed)
     evidence = {HELD_OUT: next(one for one in comparison if one.method == chosen)}
     baseline = {HELD_OUT: next(one for one in comparison if one.method == "evidence / 3")}
-    for name, others in _sets(evaluate):
+    for name, found in sets:
+        others = answers_from(found)
         evidence[name] = judged(chosen, shared(part, others), others, seed)
         before = METHODS["evidence / 3"](answers, np.random.default_rng(seed))
         baseline[name] = judged("evidence / 3", before(others), others, seed)
-    return _Fit(outcomes, answers, comparison, chosen, part, evidence, baseline)
+    return _Fit(outcomes, answers, comparison, chosen, part, evidence, baseline, orders)
 
 
-def _sets(named: Sequence[str]) -> list[tuple[str, Answers]]:
+def unlike(outcomes: Sequence[Outcome], evaluated: Sequence[Outcome]) -> list[Outcome]:
+    """Leave out what comes from a structure whose lattice is that of an evaluated one, or within 3 % of it."""
+    if not outcomes or not evaluated:
+        return list(outcomes)
+    own, cases = (np.array([one.case.truth.niggli for one in several]) for several in (outcomes, evaluated))
+    return [one for one, alike in zip(outcomes, resembles(own, cases), strict=True) if not alike]
+
+
+def _sets(named: Sequence[str]) -> list[tuple[str, list[Outcome]]]:
     found = []
     for one in named:
         name, _, folder = one.partition("=")
         outcomes = read_outcomes(Path(folder))
         if not outcomes:
             raise InvalidInput(f"{one!r} names no outcomes: expected NAME=FOLDER as `outcomes` leaves it")
-        found.append((name, answers_from(outcomes)))
+        found.append((name, outcomes))
     return found
 
 
-def _orders(fit: _Fit, seed: int) -> str:
-    p = cross_validated(SCORED[fit.method], fit.answers, seed=seed)
-    orders = fit.answers.first(fit.answers.log_odds), fit.answers.first(p)
-    won, lost = gained(*orders, fit.answers)
-    return f"\nordered by probability on {HELD_OUT}: {won} answers become right, {lost} become wrong"
+def _orders(method: str, answers: Answers, seed: int) -> tuple[int, int]:
+    """How many first cells become right, and wrong, in the order of the probability."""
+    p = cross_validated(SCORED[method], answers, seed=seed)
+    return gained(answers.first(answers.log_odds), answers.first(p), answers)
 
 
 def _panels(fit: _Fit) -> dict[str, dict]:

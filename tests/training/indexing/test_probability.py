@@ -1,11 +1,15 @@
 """Fitting the probability of a ranked cell: the loss and its slope, splits, and the way into the store and back."""
 
+import gzip
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.optimize import check_grad
+from typer.testing import CliRunner
 
 from app.errors import ModelRefused
 from app.indexing.learned.probability import ScoredProbability, apart_with_none, from_model, softmax_with_none
@@ -13,6 +17,11 @@ from app.indexing.learned.probability_features import FEATURES
 from app.model_registry.loading import LoadedModel, load_version
 from app.model_registry.manifest import Feature, ModelDraft
 from app.model_registry.store import ModelStore
+from tests import indexing_results
+from training.indexing.__main__ import cli
+from training.indexing.outcome_conditions import Conditions
+from training.indexing.outcome_sources import Truth
+from training.indexing.outcomes import Case, Outcome, content_of
 from training.indexing.probability import (
     chosen_method,
     compared,
@@ -21,6 +30,7 @@ from training.indexing.probability import (
     judged,
 )
 from training.indexing.probability_card import comparison_table, evidence_table
+from training.indexing.probability_commands import unlike
 from training.indexing.probability_data import NO_ANSWER, Answers, folds_of
 from training.indexing.probability_methods import (
     METHODS,
@@ -181,3 +191,41 @@ def test_a_model_of_other_features_is_refused(tmp_path: Path) -> None:
         from_model(published(tmp_path / "1", part, features=(Feature(name="else", unit="1", min=0.0, max=1.0),)))
     with pytest.raises(ModelRefused, match="parameters"):
         from_model(published(tmp_path / "2", part, parameters={}))
+
+
+def outcomes() -> list[Outcome]:
+    """Forty answers of which the first cell of three in four is right."""
+    found = []
+    for number in range(40):
+        result = indexing_results.result()
+        odds = [20.0 + number % 4, 5.0 + number % 7]
+        cells = tuple(replace(one, log_odds=own) for one, own in zip(result.solutions, odds, strict=True))
+        truth = Truth(f"amcsd-{number}", f"amcsd-{number}", "cP", (5.0 + number, 60.0, 60.0, 90.0, 90.0, 90.0))
+        case = Case(f"1-{number}", truth, Conditions(), indexing_results.peaks())
+        found.append(Outcome(case, replace(result, solutions=cells), (number % 4 > 0, False), "digest"))
+    return found
+
+
+def test_from_kept_outcomes_to_a_published_version(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "part-1.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(content_of(one)) + "\n" for one in outcomes())
+    method = ["--method", "conditional softmax", "--drawn", str(tmp_path)]
+    files = ["--picture", str(tmp_path / "r.svg"), "--report", str(tmp_path / "r.json"), "--store", str(tmp_path / "s")]
+    run = CliRunner().invoke(cli, ["publish-probability", *method, *files, "--promote"])
+    assert run.exit_code == 0, run.output
+    store = ModelStore(tmp_path / "s")
+    part = from_model(load_version(store.read("indexing-probability", 1)))
+    assert part.of(outcomes()[1].result).cells.sum() <= 1.0
+    card = (tmp_path / "s" / "indexing-probability" / "1" / "CARD.md").read_text()
+    assert "40 answers" in card
+    assert "evidence / 3" in card
+    assert (tmp_path / "r.svg").stat().st_size > 1000
+    assert json.loads((tmp_path / "r.json").read_text())["method"] == "conditional softmax"
+
+
+def test_structures_that_resemble_an_evaluated_one_are_left_out() -> None:
+    several = outcomes()
+    left = unlike(several, several[:1])
+    assert several[0] not in left
+    assert several[-1] in left
+    assert unlike(several, []) == several
