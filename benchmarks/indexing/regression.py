@@ -4,13 +4,15 @@
 
 Each generator is asked for the true Bravais lattice only, all in turn for each case, so that what else the machine does
 hits all alike. Proposed and grown as in `benchmarks.indexing.generators`. `networks-N` draws N cells from the networks
-of the lattice and 30 trees of each forest; `volume` starts from random cells; the same walk follows.
+of the lattice and 30 trees of each forest; `volume` starts from random cells; the same walk follows. `rescued` are the
+cases that a generator grows and neither the whole table of `low_order` nor `zones` does: what a last resort is for.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,6 @@ from app.crystallography.lattice import LATTICES
 from app.errors import NotFound
 from app.indexing.learned.from_networks import FromNetworks
 from app.indexing.learned.regression import Regression, from_model, joined
-from app.indexing.search.exhaustive import Exhaustive
 from app.indexing.search.generator import Effort, Generator
 from app.indexing.search.low_order import LowOrder
 from app.indexing.search.volume import ByVolume
@@ -44,26 +45,51 @@ def regression_from(store: Path) -> Regression:
     return joined(parts)
 
 
-def generators(regression: Regression, draws: Sequence[int], volume_starts: Sequence[int]) -> list[Generator]:
+@dataclass(frozen=True)
+class Entry:
+    """A generator with its level of effort."""
+
+    name: str
+    generator: Generator
+    level: int = 0
+
+
+FIRST: tuple[Entry, ...] = (
+    Entry("low_order", LowOrder()),
+    Entry("low_order-all", LowOrder(), 1),
+    Entry("zones", Zones()),
+)
+"""What the solver tries before its last resort."""
+
+
+def entries(regression: Regression, draws: Sequence[int], volume_starts: Sequence[int]) -> tuple[Entry, ...]:
     """All that are compared."""
-    learned = [FromNetworks(regression, n_network=n, name=f"networks-{n}") for n in draws]
-    by_volume = [ByVolume((n, n), name=f"volume-{n}") for n in volume_starts]
-    return [LowOrder(), Exhaustive(), Zones(), *by_volume, *learned]
+    learned = [Entry(f"networks-{n}", FromNetworks(regression, n_network=n)) for n in draws]
+    by_volume = [Entry(f"volume-{n}", ByVolume((n, n))) for n in volume_starts]
+    return (*FIRST, *by_volume, *learned)
 
 
-def table(results: dict[tuple[str, str], list[Result]], names: Sequence[str]) -> Iterator[str]:
+Results = dict[str, dict[str, Result]]
+"""Case -> entry -> result."""
+
+
+def table(results: Results, names: Sequence[str]) -> Iterator[str]:
     """One line for each lattice and generator."""
-    yield f"{'lattice':9}{'generator':16}{'cases':>6}{'proposed':>10}{'grown':>7}   CPU ms median / mean / max"
+    yield f"{'lattice':9}{'generator':16} cases  proposed  grown  rescued   CPU ms median / mean / max"
+    first = {entry.name for entry in FIRST}
     for bravais in LATTICES:
         for name in names:
-            rows = results.get((bravais, name))
-            if rows:
-                cpu_ms = np.array([1e3 * row.cpu_s for row in rows])
-                shares = [np.mean([getattr(row, field) for row in rows]) for field in ("proposed", "grown")]
-                yield (
-                    f"{bravais:9}{name:16}{len(rows):6}{shares[0]:10.0%}{shares[1]:7.0%}"
-                    f"{np.median(cpu_ms):14.1f} / {cpu_ms.mean():.1f} / {cpu_ms.max():.1f}"
-                )
+            cases = [case for case in results.values() if name in case and case[name].bravais == bravais]
+            if not cases:
+                continue
+            rows, cpu_ms = [case[name] for case in cases], np.array([1e3 * case[name].cpu_s for case in cases])
+            missed = [not any(case[one].grown for one in first & case.keys()) for case in cases]
+            rescued = sum(row.grown and alone for row, alone in zip(rows, missed, strict=True))
+            yield (
+                f"{bravais:9}{name:16}{len(rows):6}{sum(row.proposed for row in rows):10}"
+                f"{sum(row.grown for row in rows):7}{rescued:9}"
+                f"{np.median(cpu_ms):14.1f} / {cpu_ms.mean():.1f} / {cpu_ms.max():.1f}"
+            )
 
 
 def chosen_cases(paths: Sequence[Path], lattices: Sequence[str], most: int) -> list[Case]:
@@ -81,20 +107,19 @@ def main() -> None:
     parser.add_argument("cases", type=Path, nargs="+")
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--perturb", default="none")
-    parser.add_argument("--level", type=int, default=0)
     parser.add_argument("--draws", type=int, nargs="*", default=[30, 300])
     parser.add_argument("--volume", type=int, nargs="*", default=[40], help="starts of `volume`, each term and shell")
     parser.add_argument("--lattices", default=",".join(LATTICES))
     parser.add_argument("--most", type=int, default=1000, help="cases of each lattice")
     options = parser.parse_args()
-    how, effort = parse_perturbation(options.perturb), Effort(level=options.level)
-    asked = generators(regression_from(options.store), options.draws, options.volume)
-    results: dict[tuple[str, str], list[Result]] = {}
+    how = parse_perturbation(options.perturb)
+    asked = entries(regression_from(options.store), options.draws, options.volume)
+    results: Results = {}
     for case in chosen_cases(options.cases, options.lattices.split(","), options.most):
-        for generator in asked:
-            for result in measure(generator, [perturb(case, how)], effort):
-                results.setdefault((case.bravais, generator.name), []).append(result)
-    print("\n".join(table(results, [one.name for one in asked])))
+        for entry in asked:
+            for result in measure(entry.generator, [perturb(case, how)], Effort(level=entry.level)):
+                results.setdefault(case.id, {})[entry.name] = result
+    print("\n".join(table(results, [entry.name for entry in asked])))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ import typer
 from app.crystallography.lattice import LATTICES
 from app.indexing.learned.regression import FRAMES
 from app.model_registry.store import ModelStore
+from training.indexing.mixture_network import MixtureArgs
 from training.indexing.regression_evaluate import HEADING, evaluate, save_scores, table
 from training.indexing.regression_publish import publish_run
 from training.indexing.regression_rows import Rows, rows_of, synthetic_rows, with_random_lattices
-from training.indexing.regression_train import LEVELS, RegressionArgs, read_run, save, train_lattice
+from training.indexing.regression_train import LEVELS, TRAINERS, RegressionArgs, read_run, save, train_lattice
 from training.indexing.variance_network import VarianceArgs
 
 cli = typer.Typer(no_args_is_help=True, help="Variance networks and random forests that draw cells from lines.")
@@ -49,6 +50,9 @@ def train_command(
     runs: RunsOption = RUNS,
     frame: Annotated[str, typer.Option(help=f"Units of lines and cells: {', '.join(FRAMES)}.")] = "relative",
     level: Annotated[str, typer.Option(help=f"One model for each of these: {', '.join(LEVELS)}.")] = "lattice",
+    density: Annotated[str, typer.Option(help=f"What the network says of a cell: {', '.join(TRAINERS)}.")] = "variance",
+    mixture_epochs: Annotated[int, typer.Option(min=1, help="Epochs of a mixture.")] = MixtureArgs().epochs,
+    rotate: Annotated[bool, typer.Option(help="Predict principal directions instead of cell constants.")] = False,
     share: Annotated[float, typer.Option(min=0.001, max=1.0, help="Share of the training patterns to use.")] = 1.0,
     epoch_rows: Annotated[int, typer.Option(min=0, help="Patterns in an epoch; 0 takes all.")] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of either turn.")] = _DEFAULTS.epochs,
@@ -63,7 +67,16 @@ def train_command(
         _DEFAULTS, epochs=epochs, cycles=cycles, learning_rate=learning_rate, batch_size=batch_size, dropout=dropout,
         seed=seed,
     )  # fmt: skip
-    args = RegressionArgs(frame=frame, level=level, share=share, epoch_rows=epoch_rows, network=network)
+    args = RegressionArgs(
+        frame=frame,
+        level=level,
+        rotate=rotate,
+        density=density,
+        mixture=MixtureArgs(epochs=mixture_epochs),
+        share=share,
+        epoch_rows=epoch_rows,
+        network=network,
+    )
     for bravais in lattice or LATTICES:
         folder = runs / bravais
         run = train_lattice(_rows(bravais, data, count, seed), args, folder / "checkpoints")

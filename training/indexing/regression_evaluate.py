@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float, Int
 
-from training.indexing.regression_predictors import ByForest, ByNetwork, Forecast, Marginal, Predictor
+from training.indexing.regression_predictors import ByForest, ByMixture, ByNetwork, Forecast, Marginal, Predictor
 from training.indexing.regression_rows import ALL, CLEAN, IMPURE, Disturbance, Rows, disturbed
 from training.indexing.regression_scores import Scores, scores
 from training.indexing.regression_train import REST, SavedRun, example
@@ -23,6 +23,9 @@ CONDITIONS: Final[Mapping[str, Disturbance]] = {
     "shifted": replace(CLEAN, zero_shift_deg=0.1),
 }
 """Noise of 0.01 to 0.02 deg; with 1 to 5 foreign lines among the first 20; with a zero shift of 0.1 deg (1 sigma)."""
+
+
+BY_DENSITY: Final = {"variance": ByNetwork, "mixture": ByMixture}
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,11 @@ def predictors_of(run: SavedRun, fitted: Rows, held: Rows) -> dict[str, Predicto
     import keras
 
     own, network = own_groups(run, held), keras.models.load_model(run.network)
-    targets = example(fitted, run.scaling).targets
+    kind, targets = BY_DENSITY[run.record["args"]["density"]], example(fitted, run.scaling).targets
     return {
         "trivial": Marginal(targets),
         "forest": ByGroup([ByForest(forest) for forest in run.forests], own),
-        "network": ByGroup([ByNetwork(network, group) for group in range(len(run.forests))], own),
+        "network": ByGroup([kind(network, group) for group in range(len(run.forests))], own),
     }
 
 

@@ -11,9 +11,10 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import log_softmax, logsumexp
 from scipy.stats import gaussian_kde, norm, t
 
-from app.indexing.learned.regression import ALPHA, BETA, MEAN
+from app.indexing.learned.regression import ALPHA, BETA, CENTRE, FACTOR, LOG_WEIGHT, MEAN, factors, mixture_draws
 from training.indexing import forests
 from training.indexing.variance_network import Network, answers, student_nll
 
@@ -134,3 +135,48 @@ class ByNetwork:
     def _said(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         said = answers(self.network, inputs)
         return said[MEAN][:, self.group], said[ALPHA][:, self.group], said[BETA][:, self.group]
+
+
+@dataclass(frozen=True)
+class ByMixture:
+    """A mixture of normal distributions. ``nll`` is that of the whole cell, shared among its constants.
+
+    Attributes:
+        network: of all groups of a lattice.
+        group: number of the group that is asked.
+    """
+
+    network: Network
+    group: int = 0
+
+    def forecast(
+        self, inputs: Float[np.ndarray, "pattern feature"], truth: Float[np.ndarray, "pattern param"]
+    ) -> Forecast:
+        """The mean, and each constant's own distribution."""
+        log_weight, centre, factor = self._parts(inputs, truth.shape[1])
+        off = np.einsum("pkji,pkj->pki", factor, truth[:, None] - centre)
+        log_det = np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
+        log_density = log_det - 0.5 * (off**2).sum(axis=-1) - 0.5 * truth.shape[1] * np.log(2 * np.pi)
+        nll = -np.asarray(logsumexp(log_weight + log_density, axis=1))
+        inverse = np.linalg.inv(factor)
+        sigma = np.sqrt((inverse**2).sum(axis=-2))
+        weight = np.exp(log_weight)[..., None]
+        below = (weight * norm.cdf(truth[:, None], centre, sigma)).sum(axis=1)
+        share = np.tile(nll[:, None] / truth.shape[1], (1, truth.shape[1]))
+        return Forecast((weight * centre).sum(axis=1), share, below)
+
+    def draws(
+        self, inputs: Float[np.ndarray, "pattern feature"], count: int, rng: np.random.Generator
+    ) -> Float[np.ndarray, "pattern draw param"]:
+        """As the service draws."""
+        said = {name: value[:, self.group : self.group + 1] for name, value in answers(self.network, inputs).items()}
+        size = said[CENTRE].shape[-1] // said[LOG_WEIGHT].shape[-1]
+        rows = [{name: value[row : row + 1] for name, value in said.items()} for row in range(len(inputs))]
+        return np.stack([mixture_draws(row, size, count, rng) for row in rows])
+
+    def _parts(self, inputs: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        said = {name: value[:, self.group] for name, value in answers(self.network, inputs).items()}
+        count, components = said[LOG_WEIGHT].shape
+        entries = said[FACTOR].reshape(count, components, -1)
+        centre = said[CENTRE].reshape(count, components, size)
+        return log_softmax(said[LOG_WEIGHT], axis=1), centre, factors(entries, size)

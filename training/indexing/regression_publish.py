@@ -53,7 +53,12 @@ def draft_of(run: SavedRun, scores: dict[str, Any], command: str) -> ModelDraft:
         family=FAMILY,
         description=f"Cell constants of the Bravais lattice {run.bravais} from the first lines of a powder pattern.",
         features=(Feature(name="q2", unit="1/Angstrom^2"),),
-        parameters={"bravais": run.bravais, "groups": record["groups"], "scaling": record["scaling"]},
+        parameters={
+            "bravais": run.bravais,
+            "groups": record["groups"],
+            "scaling": record["scaling"],
+            "density": record["args"]["density"],
+        },
         training=Training(
             command=command,
             seed=record["args"]["network"]["seed"],
@@ -70,7 +75,7 @@ def card(run: SavedRun, scores: dict[str, Any]) -> str:
         f"# {model_name(run.bravais)}",
         "",
         f"Draws cells of the Bravais lattice {run.bravais} ({lattice.convention}) from the first {run.scaling.n_lines} "
-        "lines: a variance network (mean, alpha, beta) and a random forest for each group, "
+        f"lines: a {record['args']['density']} network and a random forest for each group, "
         f"groups: {', '.join(record['groups'])} ({', '.join(str(n) for n in record['n_rows'])} patterns).",
         "",
         "For the solver's generator `networks`; the numbers are starts of a search, not answers.",

@@ -194,8 +194,8 @@ def _some(count: int, share: float, most: int, rng: np.random.Generator) -> Int[
 # Scaling
 
 
-def fit_scaling(rows: Rows, frame: str, n_lines: int) -> Scaling:
-    """Fit the scaling to training patterns.
+def fit_scaling(rows: Rows, frame: str, n_lines: int, *, rotate: bool = False) -> Scaling:
+    """Fit the scaling to training patterns; with ``rotate``, to the principal directions of their targets.
 
     In the frame ``absolute`` one mean and one standard deviation serve all lines, and one all lengths; angles are only
     divided by the standard deviation of those that are no right angles (report, 2.1.4). In ``relative`` every column
@@ -210,7 +210,11 @@ def fit_scaling(rows: Rows, frame: str, n_lines: int) -> Scaling:
     angle = np.array([name.endswith("deg") for name in names])
     mean[~angle], scale[~angle] = _COLUMNS[frame](targets[:, ~angle])
     scale[angle] = np.maximum(np.sqrt(np.mean(targets[:, angle] ** 2)) if angle.any() else 1.0, LEAST_SPREAD)
-    return Scaling(frame, n_lines, *_COLUMNS[frame](inputs), mean, scale)
+    rotation = np.eye(len(names))
+    if rotate:
+        rotation = np.linalg.svd(targets - mean, full_matrices=False)[2].T
+        scale = np.maximum(((targets - mean) @ rotation).std(axis=0), LEAST_SPREAD)
+    return Scaling(frame, n_lines, *_COLUMNS[frame](inputs), mean, scale, rotation)
 
 
 def _pooled(values: Float[np.ndarray, "row column"]) -> tuple[Float[np.ndarray, "column"], Float[np.ndarray, "column"]]:

@@ -18,9 +18,11 @@ from sklearn.preprocessing import StandardScaler
 from app.crystallography.lattice import LATTICES
 from app.errors import InvalidInput
 from app.indexing.learned.regression import Scaling, scaling_from_json, scaling_to_json
+from training.indexing import mixture_network, variance_network
 from training.indexing.forests import ForestArgs, fit_forest
 from training.indexing.regression_rows import ALL, Disturbance, Rows, disturbed, fit_scaling, n_lines_of
-from training.indexing.variance_network import Example, Network, VarianceArgs, stacked, train
+from training.indexing.mixture_network import MixtureArgs
+from training.indexing.variance_network import Epochs, Example, Network, Trained, VarianceArgs, stacked
 
 MODEL_FILE: Final = "model.keras"
 ESTIMATORS_FILE: Final = "estimators.joblib"
@@ -36,22 +38,28 @@ class RegressionArgs:
     Attributes:
         frame: of `app.indexing.learned.regression.FRAMES`.
         level: one model for the ``lattice``, or for each ``group`` of reflection conditions.
+        rotate: predict the principal directions of the cells instead of their constants, so that independent draws keep
+            what hangs together.
         least_in_group: training patterns that a group needs; smaller ones are put together.
         epoch_rows: patterns in one epoch, each time others and newly disturbed; 0 takes all.
         forest_copies: times that the forest sees each pattern, each time newly disturbed.
         share: of the training patterns that are used, for learning curves.
         disturbance: what happens to the lines.
-        network, forest: how they are trained; ``network.dropout`` and the rest as there.
+        density: what the network says of a cell, of `TRAINERS`.
+        network, mixture, forest: how they are trained; the seed of all is that of ``network``.
     """
 
     frame: str = "relative"
     level: str = "lattice"
+    rotate: bool = False
     least_in_group: int = 200
     epoch_rows: int = 0
     forest_copies: int = 2
     share: float = 1.0
     disturbance: Disturbance = field(default_factory=Disturbance)
+    density: str = "variance"
     network: VarianceArgs = field(default_factory=VarianceArgs)
+    mixture: MixtureArgs = field(default_factory=MixtureArgs)
     forest: ForestArgs = field(default_factory=ForestArgs)
 
 
@@ -95,14 +103,15 @@ def train_lattice(rows: Rows, args: RegressionArgs, folder: Path | None = None) 
         InvalidInput: an unknown level, or no pattern to learn from.
     """
     started = time.process_time()
-    if args.level not in LEVELS:
-        raise InvalidInput(f"level: found {args.level!r}; choose from {', '.join(LEVELS)}")
+    for name, known in (("level", LEVELS), ("density", tuple(TRAINERS))):
+        if getattr(args, name) not in known:
+            raise InvalidInput(f"{name}: found {getattr(args, name)!r}; choose from {', '.join(known)}")
     fitted, held = rows.where(~rows.validation), rows.where(rows.validation)
     fitted = fitted.where(_shuffled(len(fitted), args.network.seed)[: int(np.ceil(args.share * len(fitted)))])
     if not len(fitted) or not len(held):
         raise InvalidInput(f"{rows.bravais}: {len(fitted)} patterns to learn from and {len(held)} held out")
     rng = np.random.default_rng([args.network.seed, 1])
-    scaling = fit_scaling(_spoiled(fitted, args, rng), args.frame, n_lines_of(rows.bravais))
+    scaling = fit_scaling(_spoiled(fitted, args, rng), args.frame, n_lines_of(rows.bravais), rotate=args.rotate)
     held = _spoiled(held, args, rng)
     groups = []
     for name, members in members_by_group(fitted, args).items():
@@ -124,6 +133,18 @@ def members_by_group(rows: Rows, args: RegressionArgs) -> dict[str, Int[np.ndarr
     return named | ({REST: small} if counts[small].any() else {})
 
 
+def _variance(data: Epochs, held_out: Example, args: RegressionArgs, folder: Path | None) -> Trained:
+    return variance_network.train(data, held_out, args.network, folder)
+
+
+def _mixture(data: Epochs, held_out: Example, args: RegressionArgs, folder: Path | None) -> Trained:
+    return mixture_network.train(data, held_out, replace(args.mixture, seed=args.network.seed))
+
+
+TRAINERS: Final = {"variance": _variance, "mixture": _mixture}
+"""By the density that a network says, see `app.indexing.learned.regression.DENSITIES`."""
+
+
 def _train_group(
     name: str, fitted: Rows, held: Rows, scaling: Scaling, args: RegressionArgs, folder: Path | None
 ) -> GroupModel:
@@ -132,7 +153,7 @@ def _train_group(
         chosen = rng.permutation(len(fitted))[: args.epoch_rows or None]
         return example(_spoiled(fitted.where(chosen), args, rng), scaling)
 
-    trained = train(epoch, example(held, scaling), args.network, folder)
+    trained = TRAINERS[args.density](epoch, example(held, scaling), args, folder)
     rng = np.random.default_rng([args.network.seed, 3])
     copies = [example(_spoiled(fitted, args, rng), scaling) for _ in range(args.forest_copies)]
     inputs, targets = (np.concatenate([getattr(one, what) for one in copies]) for what in ("inputs", "targets"))

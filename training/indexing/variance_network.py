@@ -130,7 +130,7 @@ def build(n_inputs: int, n_outputs: int, args: VarianceArgs) -> Network:
 
 
 def stacked(networks: Sequence[Network]) -> Network:
-    """Join the networks of several groups: the same input, outputs (batch, group, param)."""
+    """Join the networks of several groups: the same input, outputs (batch, group, ...)."""
     import keras
 
     lines = keras.Input(networks[0].input_shape[1:], name=INPUT)
@@ -139,7 +139,7 @@ def stacked(networks: Sequence[Network]) -> Network:
         named = keras.Model(network.inputs, network.outputs, name=f"group_{number}")
         answers.append(dict(zip(network.output_names, named(lines), strict=True)))
     outputs = {}
-    for name in (MEAN, ALPHA, BETA):
+    for name in answers[0]:
         parts = [keras.layers.Reshape((1, -1))(answer[name]) for answer in answers]
         join = keras.layers.Concatenate(axis=1, name=name)
         outputs[name] = join(parts) if len(parts) > 1 else keras.layers.Activation("linear", name=name)(parts[0])
@@ -271,13 +271,13 @@ def _cycle(engine: Engine, data: Epochs, args: VarianceArgs, cycle: int) -> dict
     for place, (name, turn) in enumerate(engine.turns.items()):
         for epoch in range(args.epochs):
             rows = data((cycle * len(engine.turns) + place) * args.epochs + epoch)
-            batches = _batches(len(rows.inputs), args.batch_size, rng)
+            batches = shuffled_batches(len(rows.inputs), args.batch_size, rng)
             loss = turn(rows.inputs.astype(np.float32), rows.targets.astype(np.float32), batches)
             losses[f"{name}_loss"] = float(loss)
     return losses
 
 
-def _batches(rows: int, batch_size: int, rng: np.random.Generator) -> Int[np.ndarray, "step batch"]:
+def shuffled_batches(rows: int, batch_size: int, rng: np.random.Generator) -> Int[np.ndarray, "step batch"]:
     """Shuffle row numbers into full batches; the last one wraps round."""
     steps = -(-rows // batch_size)
     return np.resize(rng.permutation(rows), steps * batch_size).reshape(steps, batch_size).astype(np.int32)

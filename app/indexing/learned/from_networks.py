@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from app.crystallography.lattice import LATTICES
 from app.crystallography.metric import x_from_constants
-from app.indexing.learned.regression import Regression
+from app.indexing.learned.models import Regression
 from app.indexing.problem import Candidates
 from app.indexing.search.cells import Limits
 from app.indexing.search.generator import Effort, Proposal

@@ -51,6 +51,17 @@ class TemplateScores(Protocol):
 class Regression(Protocol):
     """Draws cells of a lattice from what its lines look like."""
 
+    @property
+    def lattices(self) -> frozenset[str]:
+        """Lattices of which it knows cells."""
+        ...
+
+    def draw(
+        self, bravais: str, q2: Float[np.ndarray, "peak"], rng: np.random.Generator, n_network: int, n_trees: int
+    ) -> Float[np.ndarray, "cell 6"]:
+        """Draw cells from each network and from trees of each forest; see `app.indexing.learned.regression`."""
+        ...
+
 
 class IndexNetworks(Protocol):
     """Gives each line's probability of each index, for a cell that is about right."""

@@ -23,6 +23,10 @@ from app.model_registry.loading import LoadedModel
 FAMILY: Final = "indexing/regression"
 INPUT, MEAN, ALPHA, BETA = "lines", "mean", "alpha", "beta"
 """Names of the network's input (batch, feature) and outputs (batch, group, param)."""
+LOG_WEIGHT, CENTRE, FACTOR = "log_weight", "centre", "factor"
+"""Outputs of a mixture: (batch, group, component), (batch, group, component * param), and (batch, group, component *
+entry), the lower triangle of the Cholesky factor of the inverse covariance, row by row, its diagonal as logarithms."""
+LARGEST_LOG_FACTOR: Final = 6.0
 LARGEST_LOG_LENGTH: Final = 12.0
 """Logarithms of lengths are held below: a draw far out must not overflow."""
 
@@ -103,7 +107,9 @@ class Scaling:
         frame: of `FRAMES`.
         n_lines: lines that are looked at, from the lowest; a shorter list is filled with its last line.
         input_mean, input_scale: of each feature.
-        target_mean, target_scale: of each target.
+        target_mean, target_scale: of each target, the scale after the rotation.
+        rotation: orthogonal, shape (param, param): predicted are the columns of ``(targets - mean) @ rotation``. The
+            constants of a cell hang together (a long axis goes with short ones), its principal directions less so.
     """
 
     frame: str
@@ -112,6 +118,7 @@ class Scaling:
     input_scale: Float[np.ndarray, "feature"]
     target_mean: Float[np.ndarray, "param"]
     target_scale: Float[np.ndarray, "param"]
+    rotation: Float[np.ndarray, "param param"]
 
     def inputs(self, q2: Float[np.ndarray, "pattern peak"]) -> Float[np.ndarray, "pattern feature"]:
         """What a model sees of the first lines (NaN behind the last of a pattern), single precision."""
@@ -124,13 +131,13 @@ class Scaling:
         """What a model is to say for these cells."""
         free = constants[:, [CONSTANTS.index(name) for name in lattice.free_constants]]
         raw = FRAMES[self.frame].targets(lattice, free, first_lines(q2, self.n_lines))
-        return (raw - self.target_mean) / self.target_scale
+        return (raw - self.target_mean) @ self.rotation / self.target_scale
 
     def constants(
         self, lattice: BravaisLattice, targets: Float[np.ndarray, "cell param"], q2: Float[np.ndarray, "peak"]
     ) -> Float[np.ndarray, "cell 6"]:
         """The cells that a model said of one pattern; they need not exist."""
-        raw = targets * self.target_scale + self.target_mean
+        raw = (targets * self.target_scale) @ self.rotation.T + self.target_mean
         return filled(lattice, FRAMES[self.frame].constants(lattice, raw, first_lines(q2[None], self.n_lines)))
 
 
@@ -165,6 +172,7 @@ class LatticeModel:
         groups: names of its groups, in the order of the network's answers.
         network: all groups' networks as one; None without.
         forests: one for each group; empty without.
+        density: of `DENSITIES`: what the network's answers mean.
     """
 
     bravais: str
@@ -172,6 +180,7 @@ class LatticeModel:
     groups: tuple[str, ...]
     network: Network | None = None
     forests: tuple[TreesOfForest, ...] = ()
+    density: str = "variance"
 
     def draw(
         self, q2: Float[np.ndarray, "peak"], rng: np.random.Generator, n_network: int, n_trees: int
@@ -184,8 +193,7 @@ class LatticeModel:
         lattice, seen = LATTICES[self.bravais], self.scaling.inputs(q2[None])
         drawn = [np.empty((0, lattice.n_params))]
         if self.network is not None and n_network:
-            said = self.network({INPUT: seen})
-            drawn.append(normal_draws(said[MEAN][0], said[ALPHA][0], said[BETA][0], n_network, rng))
+            drawn.append(DENSITIES[self.density](self.network({INPUT: seen}), lattice.n_params, n_network, rng))
         for forest in self.forests if n_trees else ():
             answers = forest.by_tree(seen)[0]
             drawn.append(answers[rng.permutation(len(answers))[:n_trees]])
@@ -204,6 +212,43 @@ def normal_draws(
     sigma = np.sqrt(beta / (alpha - 1.0))
     deviates = rng.standard_normal((len(mean), count, mean.shape[1]))
     return (mean[:, None] + sigma[:, None] * deviates).reshape(-1, mean.shape[1])
+
+
+def _variance_draws(
+    said: Mapping[str, np.ndarray], n_params: int, count: int, rng: np.random.Generator
+) -> Float[np.ndarray, "cell param"]:
+    return normal_draws(said[MEAN][0], said[ALPHA][0], said[BETA][0], count, rng)
+
+
+def mixture_draws(
+    said: Mapping[str, np.ndarray], n_params: int, count: int, rng: np.random.Generator
+) -> Float[np.ndarray, "cell param"]:
+    """Draw ``count`` cells from each group's mixture of normal distributions with full covariances."""
+    drawn = []
+    for log_weight, centre, entries in zip(said[LOG_WEIGHT][0], said[CENTRE][0], said[FACTOR][0], strict=True):
+        weight = np.exp(np.asarray(log_weight, np.float64) - np.max(log_weight))
+        chosen = rng.choice(len(weight), count, p=weight / weight.sum())
+        factor = factors(entries.reshape(len(weight), -1), n_params)[chosen]
+        deviates = rng.standard_normal((count, n_params, 1))
+        offset = np.linalg.solve(np.swapaxes(factor, 1, 2), deviates)[..., 0]
+        drawn.append(centre.reshape(len(weight), n_params)[chosen] + offset)
+    return np.concatenate(drawn)
+
+
+def factors(entries: Float[np.ndarray, "*batch entry"], n_params: int) -> Float[np.ndarray, "*batch param param"]:
+    """The Cholesky factors of the inverse covariances, lower triangles, from a network's answers; see `FACTOR`."""
+    rows, columns = np.tril_indices(n_params)
+    entries = np.asarray(entries, np.float64)
+    values = np.where(rows == columns, np.exp(np.clip(entries, -LARGEST_LOG_FACTOR, LARGEST_LOG_FACTOR)), entries)
+    factor = np.zeros((*values.shape[:-1], n_params, n_params))
+    factor[..., rows, columns] = values
+    return factor
+
+
+Draws = Callable[[Mapping[str, np.ndarray], int, int, np.random.Generator], np.ndarray]
+DENSITIES: Mapping[str, Draws] = MappingProxyType({"variance": _variance_draws, "mixture": mixture_draws})
+"""What a network says of the scaled targets: ``variance``, each for itself; ``mixture``, all together. From its answers
+for one pattern, the number of targets, the number of draws of each group and a generator to draws (cell, param)."""
 
 
 @dataclass(frozen=True)
@@ -231,12 +276,12 @@ def joined(parts: Iterable[Regression]) -> Regression:
 
 # From the model store
 
-_SCALING_ARRAYS: Final = ("input_mean", "input_scale", "target_mean", "target_scale")
+_SCALING_ARRAYS: Final = ("input_mean", "input_scale", "target_mean", "target_scale", "rotation")
 
 
 def scaling_to_json(scaling: Scaling) -> dict[str, Any]:
     """The scaling as a manifest holds it."""
-    arrays = {name: [float(value) for value in getattr(scaling, name)] for name in _SCALING_ARRAYS}
+    arrays = {name: getattr(scaling, name).tolist() for name in _SCALING_ARRAYS}
     return {"frame": scaling.frame, "n_lines": scaling.n_lines, **arrays}
 
 
@@ -252,6 +297,7 @@ def scaling_from_json(entry: Mapping[str, Any]) -> Scaling:
     except (KeyError, TypeError, ValueError) as error:
         raise ModelRefused("The model's scaling is not complete.") from error
     sound = all(np.isfinite(array).all() for array in arrays.values()) and found.n_lines > 0
+    sound &= found.rotation.shape == 2 * found.target_mean.shape
     if found.frame not in FRAMES or not sound or np.any(found.input_scale <= 0) or np.any(found.target_scale <= 0):
         raise ModelRefused(f"The model's scaling is not sound; frames are {', '.join(FRAMES)}, scales above 0.")
     return found
@@ -272,20 +318,25 @@ def from_model(model: LoadedModel) -> Regression:
         raise ModelRefused(f"The model has {len(groups)} groups and {len(forests)} forests.")
     scaling = scaling_from_json(parameters.get("scaling") or {})
     network = model.run if model.manifest.inputs else None
-    found = LatticeModel(bravais, scaling, tuple(map(str, groups)), network, forests)
+    density = str(parameters.get("density", "variance"))
+    found = LatticeModel(bravais, scaling, tuple(map(str, groups)), network, forests, density)
     _check(found)
     return Regression({bravais: found})
 
 
 def _check(model: LatticeModel) -> None:
     """Let a model answer once."""
-    lattice, groups = LATTICES[model.bravais], len(model.groups)
-    seen = model.scaling.inputs(np.linspace(0.01, 0.2, model.scaling.n_lines)[None])
-    shapes = [forest.by_tree(seen).shape[2:] for forest in model.forests]
-    wanted = [(lattice.n_params,)] * len(shapes)
-    if model.network is not None:
-        said = model.network({INPUT: seen})
-        shapes += [np.shape(said.get(name, 0.0)) for name in (MEAN, ALPHA, BETA)]
-        wanted += [(1, groups, lattice.n_params)] * 3
-    if shapes != wanted or len(model.scaling.target_mean) != lattice.n_params:
-        raise ModelRefused(f"The model's answers do not fit {groups} groups of the lattice {model.bravais}.")
+    lattice, groups, rng = LATTICES[model.bravais], len(model.groups), np.random.default_rng(0)
+    unfit = ModelRefused(f"The model's answers do not fit {groups} groups of the lattice {model.bravais}.")
+    if model.density not in DENSITIES or len(model.scaling.target_mean) != lattice.n_params:
+        raise unfit
+    try:
+        seen = model.scaling.inputs(np.linspace(0.01, 0.2, model.scaling.n_lines)[None])
+        shapes = [forest.by_tree(seen).shape[2:] for forest in model.forests]
+        if model.network is not None:
+            drawn = DENSITIES[model.density](model.network({INPUT: seen}), lattice.n_params, 2, rng)
+            shapes.append(drawn.reshape(2 * groups, -1).shape[1:])
+    except (KeyError, ValueError, IndexError, np.linalg.LinAlgError) as error:
+        raise unfit from error
+    if any(shape != (lattice.n_params,) for shape in shapes):
+        raise unfit

@@ -31,7 +31,7 @@ def roughly(bravais: str, x: np.ndarray, spread: float) -> Regression:
         return {MEAN: mean, ALPHA: np.full_like(mean, 2.0), BETA: sigma**2}
 
     size = lattice.n_params
-    scaling = Scaling("absolute", 20, np.zeros(20), np.ones(20), np.zeros(size), np.ones(size))
+    scaling = Scaling("absolute", 20, np.zeros(20), np.ones(20), np.zeros(size), np.ones(size), np.eye(size))
     return Regression({bravais: LatticeModel(bravais, scaling, ("all",), network)})
 
 

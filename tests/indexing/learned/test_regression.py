@@ -41,7 +41,8 @@ def scaling_of(bravais: str, frame: str, n_lines: int = 20) -> Scaling:
     features = FRAMES[frame].inputs(np.ones((1, n_lines))).shape[1]
     size, rng = LATTICES[bravais].n_params, np.random.default_rng(0)
     inputs = rng.normal(size=features), rng.uniform(0.5, 2.0, features)
-    return Scaling(frame, n_lines, *inputs, rng.normal(size=size), rng.uniform(0.5, 2.0, size))
+    rotation = np.linalg.qr(rng.normal(size=(size, size)))[0]
+    return Scaling(frame, n_lines, *inputs, rng.normal(size=size), rng.uniform(0.5, 2.0, size), rotation)
 
 
 @pytest.mark.parametrize("frame", FRAMES)
@@ -117,7 +118,9 @@ def test_trees_are_drawn_without_repetition() -> None:
 
 
 def test_cells_that_do_not_exist_are_left_out() -> None:
-    scaling = replace(scaling_of("cP", "absolute"), target_mean=np.zeros(1), target_scale=np.ones(1))
+    scaling = replace(
+        scaling_of("cP", "absolute"), target_mean=np.zeros(1), target_scale=np.ones(1), rotation=np.eye(1)
+    )
     said = {MEAN: np.array([[[-3.0], [3.0]]]), ALPHA: np.full((1, 2, 1), 2.0), BETA: np.full((1, 2, 1), 1e-8)}
     model = LatticeModel("cP", scaling, ("one", "two"), lambda inputs: said)
     drawn = model.draw(lines_of("cP")[0], np.random.default_rng(0), 10, 0)
@@ -136,7 +139,13 @@ def test_a_scaling_survives_the_manifest_and_an_unsound_one_is_refused() -> None
     entry = scaling_to_json(scaling_of("oP", "relative"))
     again = scaling_to_json(scaling_from_json(entry))
     assert again == entry
-    for change in ({"frame": "none"}, {"n_lines": 0}, {"input_scale": [0.0] * 21}, {"target_mean": [float("nan")] * 3}):
+    for change in (
+        {"frame": "none"},
+        {"n_lines": 0},
+        {"input_scale": [0.0] * 21},
+        {"target_mean": [float("nan")] * 3},
+        {"rotation": [[1]]},
+    ):
         with pytest.raises(ModelRefused, match="sound"):
             scaling_from_json({**entry, **change})
     with pytest.raises(ModelRefused, match="complete"):

@@ -84,3 +84,10 @@ def test_scaled_numbers_are_near_one(bravais: str, frame: str) -> None:
     inputs, targets = scaling.inputs(rows.q2), scaling.targets(LATTICES[bravais], rows.constants, rows.q2)
     assert np.sqrt(np.mean(inputs**2)) == pytest.approx(1.0, rel=1e-3)
     assert np.sqrt(np.mean(targets**2)) == pytest.approx(1.0, rel=0.05)
+
+
+def test_principal_directions_do_not_hang_together() -> None:
+    rows = synthetic_rows("oP", 300, seed=1)
+    scaling = fit_scaling(rows, "relative", 20, rotate=True)
+    targets = scaling.targets(LATTICES["oP"], rows.constants, rows.q2)
+    np.testing.assert_allclose(np.cov(targets.T), np.eye(3), atol=0.02)
