@@ -54,7 +54,7 @@ def build(n_inputs: int, n_outputs: int, args: MixtureArgs) -> Network:
 
 
 def mixture_nll(target: Any, log_weight: Any, centre: Any, entries: Any) -> Any:
-    """-ln of the mixture's density, shape (batch,); TensorFlow tensors, the last three flat as the network says them."""
+    """-ln of the density, shape (batch,); TensorFlow tensors, all but the first flat as the network says them."""
     import tensorflow as tf
 
     n, k = int(target.shape[1]), int(log_weight.shape[1])

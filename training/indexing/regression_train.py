@@ -20,8 +20,8 @@ from app.errors import InvalidInput
 from app.indexing.learned.regression import Scaling, scaling_from_json, scaling_to_json
 from training.indexing import mixture_network, variance_network
 from training.indexing.forests import ForestArgs, fit_forest
-from training.indexing.regression_rows import ALL, Disturbance, Rows, disturbed, fit_scaling, n_lines_of
 from training.indexing.mixture_network import MixtureArgs
+from training.indexing.regression_rows import ALL, Disturbance, Rows, disturbed, fit_scaling, n_lines_of
 from training.indexing.variance_network import Epochs, Example, Network, Trained, VarianceArgs, stacked
 
 MODEL_FILE: Final = "model.keras"
