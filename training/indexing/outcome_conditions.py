@@ -25,7 +25,7 @@ _OUTLIERS: Final = (0.05, 3.0)
 """Share of lines with a larger error, and by how much."""
 _FOREIGN_STRENGTH: Final = (0.03, 0.5)
 """Strongest foreign line against the strongest of the pattern."""
-_CPU_S: Final = (0.6, 4.0)
+_CPU_S: Final = (0.6, 8.0)
 _ATTEMPTS: Final = 1000
 
 ForeignKind = Literal["random", "structure"]
@@ -61,7 +61,7 @@ class Conditions:
     lost: float = 0.0
     intensities: bool = True
     sigmas: bool = False
-    cpu_s: float = 12.0
+    cpu_s: float = 8.0
 
     @property
     def resolution_deg(self) -> float:
