@@ -128,16 +128,21 @@ class Doubt:
         weights: of the terms of `doubt_terms`.
         bias: added to them.
         most: probability of a change below which the search ends.
+        weak: evidence for each line below which a family is weak.
+        most_weak: the probability below which the search ends at a weak family: the model has seen few of them.
     """
 
     weights: tuple[float, ...]
     bias: float
     most: float
+    weak: float = 0.0
+    most_weak: float = 0.0
 
     def is_settled(self, best: Sequence[Found], n_lines: int, left: float) -> bool:
         """Tell whether the search may end. Arguments as `doubt_terms`."""
         score = self.bias + float(np.dot(self.weights, doubt_terms(best, n_lines, left)))
-        return 1.0 / (1.0 + math.exp(-max(min(score, 700.0), -700.0))) < self.most
+        most = self.most_weak if best[0].log_odds < self.weak * n_lines else self.most
+        return 1.0 / (1.0 + math.exp(-max(min(score, 700.0), -700.0))) < most
 
 
 def doubt_terms(best: Sequence[Found], n_lines: int, left: float) -> Float[np.ndarray, "term"]:

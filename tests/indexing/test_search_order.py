@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
 import pytest
 
+from app.crystallography.cell import UnitCell
 from app.indexing.problem import BRAVAIS, SolveOptions
+from app.indexing.ranking import Found
 from app.indexing.search.generator import Effort
 from app.indexing.search.listed import Listed
 from app.indexing.search.low_order import LowOrder
-from app.indexing.search_order import GENERATORS, Step, in_lots, remaining
+from app.indexing.search_order import GENERATORS, Doubt, Step, in_lots, remaining
 from app.indexing.solve import search_bounds
 from tests.indexing.synthetic import pattern
+
+
+def _families(log_odds: float) -> tuple[Found, ...]:
+    cell = UnitCell(4.0, 5.0, 6.0, 90.0, 90.0, 90.0)
+    return (Found("oP", "low_order", np.ones(3), 0.0, log_odds, 18, 30, 0.01, cell, 120.0),)
 
 
 def _odds(**given: float) -> np.ndarray:
@@ -87,3 +96,11 @@ def test_a_part_of_the_list_gives_what_the_list_gives() -> None:
     assert all(np.any(np.all(np.isclose(together, x, rtol=1e-3), axis=1)) for x in whole.x[:1])
     assert Listed(10**7, 10**8).propose("oI", observed, limits, Effort()).n_tried == 0
     assert len(Listed(0, 6000, keep=7).propose("oI", observed, limits, Effort()).x) == 7
+
+
+def test_a_family_of_little_evidence_has_to_be_safer() -> None:
+    weak, strong = (_families(log_odds) for log_odds in (5.0, 30.0))
+    risky = Doubt((0.0,) * 7, math.log(0.005 / 0.995), most=0.01, weak=0.5, most_weak=0.002)
+    assert risky.is_settled(strong, 20, 0.1)
+    assert not risky.is_settled(weak, 20, 0.1)
+    assert replace(risky, bias=-20.0).is_settled(weak, 20, 0.1)

@@ -112,6 +112,10 @@ def watch(
     return Stages(number, terms, right, seconds, np.array(ends), np.array(whole))
 
 
+WEAK, WEAK_SHARE = 0.5, 0.2
+"""A family with less evidence for each line has to be safer by this factor for a search to end with it."""
+
+
 def fit(stages: Stages, most: float, *, strength: float = 3.0) -> Doubt:
     """Fit the logistic model; each pattern counts once."""
     weight = 1.0 / np.bincount(stages.pattern)[stages.pattern]
@@ -119,7 +123,9 @@ def fit(stages: Stages, most: float, *, strength: float = 3.0) -> Doubt:
     model = LogisticRegression(C=strength, max_iter=1000)
     model.fit((stages.terms - mean) / deviation, stages.loses, sample_weight=weight)
     weights = np.ravel(model.coef_) / deviation
-    return Doubt(tuple(weights.tolist()), float(np.ravel(model.intercept_)[0] - weights @ mean), most)
+    return Doubt(
+        tuple(weights.tolist()), float(np.ravel(model.intercept_)[0] - weights @ mean), most, WEAK, WEAK_SHARE * most
+    )
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ def ended(stages: Stages, doubt: Doubt, patterns: Int[np.ndarray, "some"]) -> En
     for number in patterns:
         own = np.flatnonzero(stages.pattern == number)
         risk = 1.0 / (1.0 + np.exp(-(stages.terms[own] @ np.array(doubt.weights) + doubt.bias)))
-        at = np.flatnonzero(risk < doubt.most)
+        at = np.flatnonzero(risk < np.where(stages.terms[own, 1] < doubt.weak, doubt.most_weak, doubt.most))
         lost.append(bool(len(at)) and bool(stages.loses[own[at[0]]]))
         seconds.append(stages.cpu_s[own[at[0]]] if len(at) else stages.whole_s[number])
     return Ended(float(np.mean(lost)), float(np.mean(seconds)), float(np.median(seconds)))
