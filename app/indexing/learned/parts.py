@@ -54,9 +54,7 @@ PARTS: Final[Mapping[str, Part]] = MappingProxyType(
         ),
         "indexing/low-order": Part("templates", "indexing-templates", f"{_HERE}.templates"),
         "indexing/odds": Part("odds", "indexing-odds", f"{_HERE}.odds"),
-        "indexing/regression": Part(
-            "regression", "indexing-regression", f"{_HERE}.regression", join="joined", earns=False
-        ),
+        "indexing/regression": Part("regression", "indexing-regression", f"{_HERE}.regression", join="joined"),
         "indexing/probability": Part("probability", "indexing-probability", f"{_HERE}.probability"),
     }
 )
