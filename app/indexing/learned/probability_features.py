@@ -199,6 +199,7 @@ def _search(cells: _Cells, result: SolveResult) -> dict[str, np.ndarray]:
     return {
         "derived": np.array([one.found_by == "derivative" for one in cells.solutions], dtype=float),
         "ended_certain": np.full(n, float(result.stopped == "certain")),
+        "ended_settled": np.full(n, float(result.stopped == "settled")),
         "ended_early": np.full(n, float(result.stopped in ("deadline", "cancelled"))),
         "n_cells": np.full(n, float(n)),
     }
@@ -214,7 +215,7 @@ FEATURES: Final[tuple[str, ...]] = (
     "n_params", *(f"system_{name}" for name in _SYSTEMS), "centred", "log_volume", "log_volume_per_line",
     "log_volume_over_first", "log_volume_over_smallest", "log_longest", "log_aspect", "layer_b", "layer_a", "oblique",
     "log_first_d_over_longest",
-    "derived", "ended_certain", "ended_early", "n_cells",
+    "derived", "ended_certain", "ended_settled", "ended_early", "n_cells",
 )  # fmt: skip
 """Columns of `cell_features`. Logarithms are natural; lengths in Angstrom, errors and shifts in degrees of 2theta,
 volumes those of primitive cells; "over" is the difference of the logarithms."""
