@@ -144,8 +144,7 @@ def extinctions(symbol: str) -> tuple[Extinction, ...]:
     settings = [group for group in gemmi.spacegroup_table() if _has_lattice(group, symbol)]
     numbers = [group.number for group in settings]
     return tuple(
-        _extinction(group, symbol, group_frequency(group.number) / numbers.count(group.number))
-        for group in settings
+        _extinction(group, symbol, group_frequency(group.number) / numbers.count(group.number)) for group in settings
     )
 
 
