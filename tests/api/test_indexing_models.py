@@ -93,7 +93,7 @@ def answered(client: TestClient, **asked: Any) -> dict[str, Any]:
 
 def waited_for(look: Callable[[], Any], wanted: Any) -> None:
     """Look until the answer is the wanted one."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (found := look()) != wanted:
         assert time.monotonic() < deadline, found
         time.sleep(0.02)
@@ -216,6 +216,8 @@ def test_a_version_that_the_workers_cannot_read_is_told(served: Served) -> None:
 def test_an_unloaded_model_is_told_and_missed_by_nobody(served: Served) -> None:
     client = served.client
     served.store.unload(NAME)
+    # The service and its workers see it each in their own time.
+    waited_for(lambda: client.post(SOLVE, json={"d_ang": D, "models": [NAME]}).status_code, 503)
     waited_for(lambda: answered(client)["models"], [])
     (warning,) = [one for one in answered(client)["warnings"] if NAME in one]
     assert "unloaded" in warning
