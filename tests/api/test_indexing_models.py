@@ -56,12 +56,17 @@ class Served:
         return [one["version"] for one in versions if "stable" in one["aliases"] and one["state"] == "ready"]
 
 
+def two_versions(folder: Path) -> ModelStore:
+    store = ModelStore(folder)
+    publish_probability(store, SHARES[1])
+    publish_probability(store, SHARES[2], promote=False)
+    return store
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("service")
-    store = ModelStore(folder / "store")
-    publish_probability(store, SHARES[1])
-    publish_probability(store, SHARES[2], promote=False)
+    store = two_versions(folder / "store")
     publish_probability(store, 0.5, name="mine")
     publish_probability(store, 0.5, name="decay", family="polarization/test")
     with serving(folder, store=store) as client:
@@ -70,7 +75,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def served(service: Served) -> Served:
-    service.store.load(NAME)
     service.promote(1)
     return service
 
@@ -213,15 +217,17 @@ def test_a_version_that_the_workers_cannot_read_is_told(served: Served) -> None:
     assert str(served.store.root) not in json.dumps(found)
 
 
-def test_an_unloaded_model_is_told_and_missed_by_nobody(served: Served) -> None:
-    client = served.client
-    served.store.unload(NAME)
-    # The service and its workers see it each in their own time.
-    waited_for(lambda: client.post(SOLVE, json={"d_ang": D, "models": [NAME]}).status_code, 503)
-    waited_for(lambda: answered(client)["models"], [])
-    (warning,) = [one for one in answered(client)["warnings"] if NAME in one]
-    assert "unloaded" in warning
-    assert_problem(client.post(SOLVE, json={"d_ang": D, "models": [NAME]}), "model-unavailable")
+def test_an_unloaded_model_is_told_and_missed_by_nobody(tmp_path: Path) -> None:
+    store = two_versions(tmp_path / "store")
+    with serving(tmp_path, workers=1, store=store) as client:
+        assert answered(client)["models"] == used(1)
+        store.unload(NAME)
+        # The service and its worker see it each in their own time.
+        waited_for(lambda: client.post(SOLVE, json={"d_ang": D, "models": [NAME]}).status_code, 503)
+        waited_for(lambda: answered(client)["models"], [])
+        (warning,) = [one for one in answered(client)["warnings"] if NAME in one]
+        assert "unloaded" in warning
+        assert_problem(client.post(SOLVE, json={"d_ang": D, "models": [NAME]}), "model-unavailable")
 
 
 def test_a_model_that_fails_in_the_middle_costs_no_answer(served: Served) -> None:
