@@ -17,6 +17,7 @@ from app.model_registry.loading import LoadedModel
 from tests.clients.conftest import ADMIN_KEY, MODEL
 
 ADMIN = {"Authorization": f"Apikey {ADMIN_KEY}"}
+DATATYPES = {"float32": "FP32", "float64": "FP64"}
 Arrays = dict[str, np.ndarray]
 
 
@@ -28,18 +29,23 @@ def client(server: str) -> Iterator[triton.InferenceServerClient]:
 
 def inputs_for(model: LoadedModel, rows: int, seed: int = 0) -> Arrays:
     rng = np.random.default_rng(seed)
-    return {s.name: rng.random([rows, *(n or 1 for n in s.shape[1:])], np.float32) for s in model.manifest.inputs}
+    return {
+        spec.name: rng.random([rows, *(n or 1 for n in spec.shape[1:])]).astype(spec.dtype)
+        for spec in model.tensors.inputs
+    }
 
 
 def tensors(arrays: Arrays, *, binary: bool) -> list[triton.InferInput]:
-    made = [triton.InferInput(name, list(array.shape), "FP32") for name, array in arrays.items()]
+    made = [
+        triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)) for name, array in arrays.items()
+    ]
     for tensor, array in zip(made, arrays.values(), strict=True):
         tensor.set_data_from_numpy(array, binary_data=binary)
     return made
 
 
 def outputs_for(model: LoadedModel, *, binary: bool) -> list[triton.InferRequestedOutput]:
-    return [triton.InferRequestedOutput(spec.name, binary_data=binary) for spec in model.manifest.outputs]
+    return [triton.InferRequestedOutput(spec.name, binary_data=binary) for spec in model.tensors.outputs]
 
 
 def assert_same(answer: triton.InferResult, expected: Arrays) -> None:
@@ -64,11 +70,13 @@ def test_every_model_describes_its_tensors(
         assert client.is_model_ready(name)
         told = client.get_model_metadata(name)
         for side in ("inputs", "outputs"):
-            assert told[side] == [
-                {"name": s.name, "datatype": "FP32", "shape": [-1, *s.shape[1:]]} for s in getattr(model.manifest, side)
+            assert [{key: tensor[key] for key in ("name", "datatype", "shape")} for tensor in told[side]] == [
+                {"name": s.name, "datatype": DATATYPES[s.dtype], "shape": [-1, *s.shape[1:]]}
+                for s in getattr(model.tensors, side)
             ]
         config = client.get_model_config(name)
-        assert [tensor["data_type"] for tensor in config["input"]] == ["TYPE_FP32"] * len(model.manifest.inputs)
+        types = [f"TYPE_{DATATYPES[spec.dtype]}" for spec in model.tensors.inputs]
+        assert [tensor["data_type"] for tensor in config["input"]] == types
         assert config["max_batch_size"] > 1
 
 
@@ -93,7 +101,7 @@ def test_every_model_answers_as_it_does_by_itself(
         arrays = inputs_for(model, rows)
         for outputs in (outputs_for(model, binary=binary), None):
             answer = client.infer(name, tensors(arrays, binary=binary), outputs=outputs, request_id="a-1")
-            assert_same(answer, model.run(arrays))
+            assert_same(answer, model.tensors.run(arrays))
             assert answer.get_response()["id"] == "a-1"
 
 
@@ -153,7 +161,9 @@ def test_what_is_not_there_is_told_in_words(client: triton.InferenceServerClient
         client.get_log_settings()
 
 
-def test_statistics_count_rows_and_refusals(client: triton.InferenceServerClient) -> None:
+def test_statistics_count_rows_and_refusals(
+    client: triton.InferenceServerClient, models: dict[str, LoadedModel]
+) -> None:
     before = client.get_inference_statistics("polarization-amorphous")["model_stats"][0]
     client.infer("polarization-amorphous", tensors({"features": np.zeros((5, 10), np.float32)}, binary=True))
     with pytest.raises(triton.InferenceServerException):
@@ -164,7 +174,7 @@ def test_statistics_count_rows_and_refusals(client: triton.InferenceServerClient
     assert after["inference_stats"]["fail"]["count"] - before["inference_stats"]["fail"]["count"] == 1
     assert after["inference_stats"]["success"]["ns"] > before["inference_stats"]["success"]["ns"]
     assert after["last_inference"] > 1_600_000_000_000
-    assert len(client.get_inference_statistics()["model_stats"]) == 5
+    assert len(client.get_inference_statistics()["model_stats"]) == len(models) + 1  # of one, two versions
 
 
 def test_the_index_lists_every_version(client: triton.InferenceServerClient, models: dict[str, LoadedModel]) -> None:
@@ -208,7 +218,7 @@ def test_concurrent_requests_of_all_kinds_are_not_mixed_up(server: str, models: 
         with triton.InferenceServerClient(server) as client:
             answer = client.infer(name, tensors(arrays, binary=seed % 3 > 0), request_id=str(seed))
         assert answer.get_response()["id"] == str(seed)
-        assert_same(answer, models[name].run(arrays))
+        assert_same(answer, models[name].tensors.run(arrays))
 
     with ThreadPoolExecutor(8) as threads:
         for done in [threads.submit(ask, seed) for seed in range(64)]:
@@ -220,13 +230,13 @@ def test_the_asynchronous_client(server: str, models: dict[str, LoadedModel]) ->
         arrays = inputs_for(models[name], rows=2, seed=seed)
         answer = await client.infer(name, tensors(arrays, binary=seed % 2 == 0), request_id=str(seed))
         assert answer.get_response()["id"] == str(seed)
-        assert_same(answer, models[name].run(arrays))
+        assert_same(answer, models[name].tensors.run(arrays))
 
     async def session() -> None:
         async with triton_aio.InferenceServerClient(server) as client:
             assert await client.is_server_ready()
             assert (await client.get_model_metadata(MODEL))["name"] == MODEL
-            assert len(await client.get_model_repository_index()) == 5
+            assert len(await client.get_model_repository_index()) == len(models) + 1
             async with anyio.create_task_group() as group:
                 for seed, name in enumerate(sorted(models) * 4):
                     group.start_soon(ask, client, name, seed)
