@@ -77,7 +77,7 @@ def test_without_an_end_all_steps_are_done_and_the_answer_is_complete() -> None:
 def test_what_is_settled_is_not_always_certain() -> None:
     rng = np.random.default_rng(0)
     noise = PeakList(np.sort(rng.uniform(0.01, 0.25, 20)), wavelength_ang=1.5406)
-    always = replace(EVIDENCE, most=2.0)
+    always = replace(EVIDENCE, most=2.0, most_weak=2.0)
     assert _solved(noise, _odds(doubt=always), lattices=("tP", "oP")).stopped == "settled"
 
 
