@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from app.aggregates.features import SYMMETRIES, Features, features, symmetric
 from app.aggregates.setting import COUNTS, DETECTOR_PX, TRANSFORM_PX, VERDICTS, Setting, Verdict
 from app.errors import InvalidInput, ModelRefused
+from app.model_registry.kept import Kept
 from app.model_registry.registry import LoadedModel
 
 NETWORK_FAMILY: Final = "aggregates/count-network"
@@ -124,8 +125,7 @@ def _range(value: object) -> tuple[float, float]:
     return _number(value[0]), _number(value[1])
 
 
-_KEPT_MODELS: Final = 64
-_kept: dict[int, AggregateModel] = {}
+_kept: Kept[AggregateModel] = Kept()
 
 
 def aggregate_model(loaded: LoadedModel) -> AggregateModel:
@@ -135,13 +135,7 @@ def aggregate_model(loaded: LoadedModel) -> AggregateModel:
         InvalidInput: the version is of another job.
         ModelRefused: its parameters do not fit its family.
     """
-    kept = _kept.get(id(loaded))
-    if kept is not None and kept.loaded is loaded:
-        return kept
-    while len(_kept) >= _KEPT_MODELS:
-        _kept.pop(next(iter(_kept)), None)
-    _kept[id(loaded)] = model = _of_family(loaded)
-    return model
+    return _kept.model(loaded, _of_family)
 
 
 def _of_family(loaded: LoadedModel) -> AggregateModel:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from app.errors import InvalidInput, ModelRefused
+from app.model_registry.kept import Kept
 from app.model_registry.registry import LoadedModel
 from app.polarization import anchored, decay
 from app.polarization.anchored import AnchoredParameters, LifetimePrior
@@ -96,8 +97,7 @@ class PolarizationModel(Protocol):
         ...
 
 
-_KEPT_MODELS: Final = 64
-_kept: dict[int, PolarizationModel] = {}
+_kept: Kept[PolarizationModel] = Kept()
 
 
 def polarization_model(loaded: LoadedModel) -> PolarizationModel:
@@ -107,13 +107,7 @@ def polarization_model(loaded: LoadedModel) -> PolarizationModel:
         InvalidInput: the version is of another job.
         ModelRefused: its parameters do not fit its family.
     """
-    kept = _kept.get(id(loaded))
-    if kept is not None and kept.loaded is loaded:
-        return kept
-    while len(_kept) >= _KEPT_MODELS:
-        _kept.pop(next(iter(_kept)), None)
-    _kept[id(loaded)] = model = _of_family(loaded)
-    return model
+    return _kept.model(loaded, _of_family)
 
 
 def _of_family(loaded: LoadedModel) -> PolarizationModel:

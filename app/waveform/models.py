@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from app.errors import InvalidInput, ModelRefused
+from app.model_registry.kept import Kept
 from app.model_registry.registry import LoadedModel
 from app.waveform.detector import Detector
 from app.waveform.features import NUMBERS, SAMPLE_US, SETTINGS, Features, Pulses, features_from_pulses
@@ -102,8 +103,7 @@ def cell_edges_us(largest_us: float, cells: int) -> Float[np.ndarray, "cell+1"]:
     return np.maximum(np.linspace(0.0, largest_us, cells + 1) - SAMPLE_US / 2.0, 0.0)
 
 
-_KEPT_MODELS: Final = 64
-_kept: dict[int, WaveformModel] = {}
+_kept: Kept[WaveformModel] = Kept()
 
 
 def waveform_model(loaded: LoadedModel) -> WaveformModel:
@@ -113,13 +113,7 @@ def waveform_model(loaded: LoadedModel) -> WaveformModel:
         InvalidInput: the version is of another job.
         ModelRefused: its parameters do not fit its family.
     """
-    kept = _kept.get(id(loaded))
-    if kept is not None and kept.loaded is loaded:
-        return kept
-    while len(_kept) >= _KEPT_MODELS:
-        _kept.pop(next(iter(_kept)), None)
-    _kept[id(loaded)] = model = _of_family(loaded)
-    return model
+    return _kept.model(loaded, _of_family)
 
 
 def _of_family(loaded: LoadedModel) -> WaveformModel:
