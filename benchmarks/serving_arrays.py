@@ -12,11 +12,8 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
 
 import numpy as np
-from fastapi import Body, FastAPI, Request
-from starlette.responses import Response
 
 from app.model_registry.store import ModelStore
 from app.settings import Settings
@@ -24,21 +21,6 @@ from benchmarks.load import Load, Target, compared, server
 
 SAMPLES = 5000
 BATCH = 1000
-
-
-def echo() -> FastAPI:
-    """A FastAPI application that gives its body back."""
-    app = FastAPI()
-
-    @app.post("/echo")
-    async def _echo(request: Request) -> Response:
-        return Response(await request.body(), media_type=request.headers["content-type"])
-
-    @app.post("/parsed")
-    async def _parsed(body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
-        return body
-
-    return app
 
 
 # --- payloads ---------------------------------------------------------------------------------------------------------
@@ -129,7 +111,7 @@ def main() -> None:
     options = parser.parse_args()
     store = {model.name for model in ModelStore(Settings().model_store).list()}
     own = options.service == "app.main:service"
-    with server("benchmarks.serving_arrays:echo") as echo_port, server(options.service) as port:
+    with server("benchmarks.serving.echo:fastapi") as echo_port, server(options.service) as port:
         for name, case in CASES.items():
             if own and case.model not in store:
                 print(f"{name}: the store has no {case.model}")

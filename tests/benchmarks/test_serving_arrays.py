@@ -8,7 +8,8 @@ from fastapi.testclient import TestClient
 from app.main import create_app
 from app.settings import Settings
 from benchmarks.load import Load, Target
-from benchmarks.serving_arrays import BATCH, CASES, echo
+from benchmarks.serving.echo import fastapi as echo
+from benchmarks.serving_arrays import BATCH, CASES
 from tests.polarization_models import MemoryRegistry
 from tests.waveform_fakes import width_model
 
