@@ -8,7 +8,6 @@ lattices, the same searches are done in smaller stages, in the order of what the
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from app.crystallography.lattice import LATTICES
 from app.crystallography.metric import cell_from_x
 from app.errors import InvalidInput
 from app.indexing.compiled import CACHE
+from app.indexing.cores import usable_cores
 from app.indexing.learned.from_networks import FromNetworks
 from app.indexing.learned.models import NOTHING_LEARNED, Learned
 from app.indexing.learned.probability import cut
@@ -175,11 +175,6 @@ def compile_all() -> None:
             options = SolveOptions(lattices=("cP", "mP", "aP"), max_seconds=NO_DEADLINE_S)
             _Search(lines, options, None, None).run()
             ready.touch()
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on: a worker that a scheduler has bound to one starts one thread."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def search_bounds(peaks: PeakList, options: SolveOptions) -> tuple[Observed, Limits, float]:

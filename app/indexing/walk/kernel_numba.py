@@ -7,7 +7,6 @@ layers either abort on concurrent callers or do not survive a fork.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
+from app.indexing.cores import usable_cores
 from app.indexing.walk.counter_random import seed_key
 from app.indexing.walk.kernel_numpy import LEAST_PIVOT, RAMP, student_constant
 from app.indexing.walk.mcmc import McmcOptions, McmcState, Problem, kept_lines
@@ -88,7 +88,7 @@ class NumbaKernel:
         n_threads: cells are shared out among so many threads; the answer does not depend on it.
     """
 
-    n_threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)) or 1)
+    n_threads: int = field(default_factory=usable_cores)
 
     def start(
         self,
