@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import tempfile
 from contextlib import suppress
@@ -103,19 +102,10 @@ def serve(
 
 
 def _run_workers(config: uvicorn.Config) -> None:
-    """What `uvicorn.run` does with several workers, over a socket that sends an answer's body without delay."""
+    """What `uvicorn.run` does with several workers, but each accepts connections of its own."""
     from uvicorn.supervisors import Multiprocess
 
+    from app.listening import shared_port
+
     with suppress(KeyboardInterrupt):
-        Multiprocess(config, sockets=[listening_socket(config)]).run()
-
-
-def listening_socket(config: uvicorn.Config) -> socket.socket:
-    """The socket that the workers share; connections accepted from it inherit its options.
-
-    asyncio turns Nagle's algorithm off for sockets that name their protocol, which uvicorn's does not. With the
-    algorithm the body of an answer waits 40 ms, until the client has acknowledged the head.
-    """
-    bound = config.bind_socket()
-    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return bound
+        Multiprocess(config, sockets=[shared_port(config)]).run()

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 
 import pytest
-import uvicorn
 
 from app import cli
-from app.cli import listening_socket
-
-
-def test_connections_of_several_workers_send_without_delay() -> None:
-    config = uvicorn.Config("app.main:service", port=0, log_config=None)
-    with listening_socket(config) as listening:
-        listening.listen()
-        with socket.create_connection(listening.getsockname()[:2]), listening.accept()[0] as accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
 
 BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

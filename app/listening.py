@@ -1,0 +1,59 @@
+"""The sockets of several server processes on one port: each accepts from its own, the kernel shares connections out.
+
+Over one socket for all, the process that wakes first accepts every connection that waits, and asyncio takes as many as
+there are: a client that opens sixteen at once may find them all in one process, while the others idle.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+
+import structlog
+import uvicorn
+
+_log = structlog.stdlib.get_logger("app.listening")
+
+
+class SharedPort(socket.socket):
+    """A bound socket that does not listen: what a process gets that it is sent to is a socket of its own, same port."""
+
+    def __reduce__(self) -> tuple[Callable[..., socket.socket], tuple[int, tuple[str, int]]]:
+        return _beside, (int(self.family), self.getsockname())
+
+
+def shared_port(config: uvicorn.Config) -> SharedPort:
+    """Take the port that a configuration names, for processes that `uvicorn` will start.
+
+    Raises:
+        SystemExit: the address is taken or is none of this machine's; the log says so, as uvicorn does.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    bound = SharedPort(family=family)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((config.host, config.port))
+        # Only now: a second service on this port is refused instead of getting half of the first one's requests.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError as error:
+        bound.close()
+        _log.error("cannot listen", host=config.host, port=config.port, reason=error.strerror)
+        sys.exit(1)
+    host = f"[{config.host}]" if family == socket.AF_INET6 else config.host
+    _log.info(f"Uvicorn running on http://{host}:{bound.getsockname()[1]} (Press CTRL+C to quit)")
+    return bound
+
+
+def _beside(family: int, address: tuple[str, int]) -> socket.socket:
+    """A socket of this process on a port that is shared; connections accepted from it inherit its options.
+
+    asyncio turns Nagle's algorithm off for sockets that name their protocol, which this one does not. With the
+    algorithm the body of an answer waits 40 ms, until the client has acknowledged the head.
+    """
+    own = socket.socket(family=family)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    own.bind(address)
+    return own
