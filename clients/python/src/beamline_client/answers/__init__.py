@@ -1,0 +1,1 @@
+"""What the service answers with, as frozen dataclasses with the names and units of its own documentation."""
