@@ -14,8 +14,8 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "BEAMLINE_"
-OTHER_VARIABLES = frozenset({"BEAMLINE_SHARED_DATA"})
-"""Variables with our prefix that belong to the tests and the training scripts."""
+OTHER_VARIABLES = frozenset({"BEAMLINE_SHARED_DATA", "BEAMLINE_URL", "BEAMLINE_API_KEY"})
+"""Variables with our prefix that belong to the tests, the training scripts and the client."""
 
 MIB = 1024 * 1024
 
