@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app import __version__
+from app.process_memory import MemoryCollector, server_pids
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -53,6 +54,7 @@ class Metrics:
             multiprocess_mode="livemax",
         )
         build.labels(__version__, platform.python_version()).set(1)
+        self.registry.register(MemoryCollector(server_pids))
         self._known: set[tuple[str, str]] = set()
         # labels() hashes and locks at each call; the few children are kept.
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
@@ -84,4 +86,5 @@ class Metrics:
             return generate_latest(self.registry)
         of_all_workers = CollectorRegistry()
         MultiProcessCollector(of_all_workers)
+        of_all_workers.register(MemoryCollector(server_pids))
         return generate_latest(of_all_workers)
