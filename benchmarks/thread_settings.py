@@ -3,8 +3,8 @@
     python -m benchmarks.thread_settings [--processes 2] [--seconds 3]
 
 As many processes as the machine has cores answer questions at the same time, as server processes under load do: once
-with one BLAS thread in each, as `serve` sets it, and once with as many as BLAS takes by itself. Rounds alternate. What
-one second of a core achieves tells more than a second by the clock where others use the machine too.
+with one BLAS thread in each, as `python -m app` sets it, and once with as many as BLAS takes by itself. Rounds
+alternate. What one second of a core achieves tells more than a second by the clock where others use the machine too.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from app.threads import ONE_THREAD
 from benchmarks.load import REPOSITORY
 
 ROUNDS = 5
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 WORK = """
 import sys, time
 from benchmarks.serving_arrays import pattern, waveforms

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from app.jobs.messages import Setup
+from app.threads import ONE_THREAD
 
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
-_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""Unless the environment says otherwise: each worker is one of several, and the matrices of its jobs are small."""
 
 
 class WorkerProcess:
@@ -39,7 +38,7 @@ class WorkerProcess:
             chosen = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
             self._process = subprocess.Popen(  # noqa: S603  our own module
                 [sys.executable, "-m", "app.jobs.worker", str(theirs.fileno())],
-                env=_ONE_THREAD | os.environ | {"PYTHONPATH": path} | chosen,
+                env=ONE_THREAD | os.environ | {"PYTHONPATH": path} | chosen,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
