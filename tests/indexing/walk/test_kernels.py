@@ -1,8 +1,7 @@
-"""Which kernel a device gets, and where compiled code is kept."""
+"""Which kernel a device gets."""
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from app.errors import InvalidInput
-from app.indexing import compiled
 from app.indexing.walk import kernels
 from app.indexing.walk.kernel_numba import NumbaKernel
 
@@ -50,18 +48,6 @@ def test_choosing_imports_no_framework() -> None:
     load = "import sys, app.indexing.walk.kernels as k; k.gpu_ready()"
     code = f"{load}; sys.exit(bool({{'keras', 'numba'}} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
-
-
-def test_compiled_code_goes_to_a_private_folder_where_no_other_is_writable(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(compiled, "_is_writable", lambda folder: False)
-    with caplog.at_level(logging.WARNING):
-        folder = compiled.cache_folder()
-    assert folder.stat().st_mode & 0o077 == 0
-    assert "NUMBA_CACHE_DIR" in caplog.text
-    assert str(folder) not in caplog.text
-    folder.rmdir()
 
 
 def test_the_folder_that_the_environment_names_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
