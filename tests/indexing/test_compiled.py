@@ -52,6 +52,23 @@ def test_code_for_a_family_and_for_one_processor_lie_apart(monkeypatch: pytest.M
     assert compiled._digest() != of_this
 
 
+def test_the_folder_that_the_environment_names_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert compiled.cache_folder().parent == tmp_path
+
+
+def test_changed_code_gets_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "one.py").write_text("from app.indexing.compiled import compiled\nCONSTANT = 1\n")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(compiled, "_SOURCE", source)
+    before = compiled.cache_folder()
+    assert compiled.cache_folder() == before
+    (source / "one.py").write_text("from app.indexing.compiled import compiled\nCONSTANT = 2\n")
+    assert compiled.cache_folder() != before
+
+
 def test_compiled_code_goes_to_a_private_folder_where_no_other_is_writable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

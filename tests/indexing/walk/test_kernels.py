@@ -48,20 +48,3 @@ def test_choosing_imports_no_framework() -> None:
     load = "import sys, app.indexing.walk.kernels as k; k.gpu_ready()"
     code = f"{load}; sys.exit(bool({{'keras', 'numba'}} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
-
-
-def test_the_folder_that_the_environment_names_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    assert compiled.cache_folder().parent == tmp_path
-
-
-def test_changed_code_gets_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "one.py").write_text("from app.indexing.compiled import compiled\nCONSTANT = 1\n")
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(compiled, "_SOURCE", source)
-    before = compiled.cache_folder()
-    assert compiled.cache_folder() == before
-    (source / "one.py").write_text("from app.indexing.compiled import compiled\nCONSTANT = 2\n")
-    assert compiled.cache_folder() != before
