@@ -6,14 +6,13 @@ before anything is decompressed, and again while it is.
 
 from __future__ import annotations
 
-import io
 import zipfile
-import zlib
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Final
 
-from app.errors import InvalidInput, TooLarge
+from app.errors import TooLarge
+from app.zip_bounds import DAMAGES, damaged, open_zip
 
 MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 """How a zip begins."""
@@ -59,15 +58,14 @@ def unzip(content: bytes, limits: Limits, skip_reason: Callable[[str], str], *, 
 
     Raises:
         InvalidInput: a damaged or encrypted zip.
+        UnsupportedFormat: files compressed by other means than Deflate.
         TooLarge: beyond ``limits``.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with open_zip(content) as archive:
             return _members(archive, limits, skip_reason, what)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
-        raise InvalidInput(
-            f"the zip cannot be read ({type(error).__name__}); pack the folder again, unencrypted"
-        ) from None
+    except DAMAGES as error:
+        raise damaged(error, "zip", "pack the folder again, unencrypted") from None
 
 
 def display_name(name: str) -> str:

@@ -84,6 +84,8 @@ def _check_page(page: Any, limits: FileLimits) -> None:
     if page.dtype is None:
         raise InvalidInput("the TIFF has an unknown type of numbers; use 8, 16 or 32 bit, whole or floating-point")
     check_dtype(page.dtype, "the TIFF")
+    if len(page.shape) != 2:
+        raise InvalidInput(f"a page of the TIFF has {len(page.shape)} axes; expected rows and columns alone")
     check_shape(page.shape, "the TIFF", limits)
 
 
@@ -109,11 +111,13 @@ def read_png(content: bytes, options: FileOptions, limits: FileLimits) -> ImageS
     """
     from PIL import Image
 
-    _check_png(content, limits)
+    size = _checked_size(content, limits)
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
             if getattr(picture, "n_frames", 1) != 1:
                 raise InvalidInput("the PNG is animated; send a TIFF or an .npy with one page an image")
+            if picture.size != size:  # a second header goes before the first one
+                raise InvalidInput("the PNG has two headers that differ; write it again")
             values = np.asarray(picture)
     except AppError:
         raise
@@ -123,8 +127,8 @@ def read_png(content: bytes, options: FileOptions, limits: FileLimits) -> ImageS
     return ImageStack(as_stack(values), None, "PNG", chosen.start)
 
 
-def _check_png(content: bytes, limits: FileLimits) -> None:
-    """The header chunk, which comes first (PNG specification, 11.2.2)."""
+def _checked_size(content: bytes, limits: FileLimits) -> tuple[int, int]:
+    """Width and height in the header chunk, which comes first (PNG specification, 11.2.2)."""
     if len(content) < 33 or content[12:16] != b"IHDR":
         raise InvalidInput("the PNG is cut off or damaged; write it again")
     width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
@@ -134,3 +138,4 @@ def _check_png(content: bytes, limits: FileLimits) -> None:
     if depth not in (8, 16):
         raise InvalidInput(f"the PNG has grey values of {depth} bit; expected 8 or 16: {_MEND_COLOUR}")
     check_shape((height, width), "the PNG", limits)
+    return width, height

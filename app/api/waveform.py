@@ -41,7 +41,7 @@ from app.errors import AppError, InvalidInput, TooLarge, UnsupportedFormat
 from app.model_registry.registry import LoadedModel
 from app.waveform.features import SAMPLES
 from app.waveform.files import array_from_file
-from app.waveform.intake import Intake, check_length
+from app.waveform.intake import SAMPLE_NS, Intake, check_length
 from app.waveform.models import BLOCK, WaveformModel, waveform_model
 from app.waveform.predict import Answered, Ask, predict
 from app.waveform.together import alike, predict_together
@@ -286,13 +286,21 @@ def _checked(
         )
     try:
         check_length(array.shape[-1], intake)
-    except InvalidInput as error:
+    except AppError as error:
         raise at(error, where) from None
     check_finite(array, "waveforms", _AXES, where)
     waveforms = array[None] if array.ndim == 1 else array
     if len(waveforms) > limits.waveforms:
         raise at(
             TooLarge(f"{len(waveforms)} waveforms, at most {limits.waveforms} are answered: split the request"), where
+        )
+    if (samples := waveforms.size * intake.sample_period_ns / SAMPLE_NS) > limits.samples:
+        raise at(
+            TooLarge(
+                f"{samples:.0f} samples of {SAMPLE_NS:g} ns in all, at most {limits.samples} are answered: split the "
+                "request"
+            ),
+            where,
         )
     return waveforms
 

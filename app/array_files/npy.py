@@ -51,6 +51,17 @@ class NpyHeader:
     fortran_order: bool
     offset: int
 
+    def check_numbers(self) -> None:
+        """Refuse everything but real numbers.
+
+        Raises:
+            UnsupportedFormat: it holds something else.
+        """
+        if not is_real(self.dtype):
+            raise UnsupportedFormat(
+                "the .npy file holds something other than real numbers; save an array of bool, integers or floats"
+            )
+
     def values(self, content: bytes | memoryview) -> Num[np.ndarray, "..."]:
         """The array as a read-only view of the whole file.
 
@@ -58,10 +69,7 @@ class NpyHeader:
             UnsupportedFormat: it holds something other than real numbers.
             InvalidInput: the header does not fit the length of what follows.
         """
-        if not is_real(self.dtype):
-            raise UnsupportedFormat(
-                "the .npy file holds something other than real numbers; save an array of bool, integers or floats"
-            )
+        self.check_numbers()
         data = memoryview(content)[self.offset :]
         if self.fortran_order:
             return _shaped(data, self.dtype, self.shape[::-1]).transpose()

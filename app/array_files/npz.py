@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -15,6 +13,7 @@ from jaxtyping import Num
 from app.array_files.listing import listed, quoted
 from app.array_files.npy import MAX_HEADER_BYTES, NpyHeader, checked_shape, npy_header
 from app.errors import AppError, InvalidInput, TooLarge
+from app.zip_bounds import DAMAGES, damaged, open_zip
 
 MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 MAX_MEMBERS: Final = 256
@@ -62,6 +61,7 @@ class Npz:
             TooLarge: more numbers than ``max_items``.
         """
         header = self.header(name)
+        header.check_numbers()  # before any of it is unpacked: one text may be longer than a million numbers
         items = int(np.prod(checked_shape(header.shape, max_items)))
         # The header is believed, not the zip's own size of the member, which need not be true.
         with self._archive.open(self._members[name]) as stream:
@@ -74,12 +74,11 @@ def open_npz(content: bytes) -> Iterator[Npz]:
 
     Raises:
         InvalidInput: it is damaged, also where that is found while it is read.
+        UnsupportedFormat: compressed by other means than Deflate.
         TooLarge: more than `MAX_MEMBERS` arrays.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with open_zip(content) as archive:
             yield Npz(archive)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
-        raise InvalidInput(
-            f"the .npz cannot be read ({type(error).__name__}); save it again with numpy.savez"
-        ) from None
+    except DAMAGES as error:
+        raise damaged(error, ".npz", "save it again with numpy.savez") from None

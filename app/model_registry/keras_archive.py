@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from app.errors import ModelRefused
+from app.zip_bounds import METHODS
 
 MAX_CONFIG_BYTES: Final = 16 * 2**20
 MAX_UNPACKED_BYTES: Final = 2 * 2**30
@@ -40,6 +41,8 @@ def _config(content: bytes) -> dict[str, Any]:
             names = [info.filename for info in infos]
             if set(names) != MEMBERS or len(names) != len(MEMBERS):
                 raise ModelRefused(f"A .keras archive holds {sorted(MEMBERS)} and nothing else; this one differs.")
+            if any(info.compress_type not in METHODS for info in infos):
+                raise ModelRefused("The .keras archive is compressed by other means than Deflate.")
             if sum(info.file_size for info in infos) > MAX_UNPACKED_BYTES:
                 raise ModelRefused(f"The .keras archive unpacks to more than {MAX_UNPACKED_BYTES} bytes.")
             with archive.open("config.json") as file:

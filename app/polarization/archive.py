@@ -14,6 +14,8 @@ from app.zip_files import APPLE_DOUBLE_MAGIC, MAGICS, Limits, display_name, free
 
 DEFAULT_LIMITS = Limits()
 """The largest real `.fli` has 0.1 MB."""
+MAX_LINES = 100_000
+"""Lines of all files together; the largest real proposal has 1,129. Each becomes an object many times its length."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,21 @@ def read_archive(content: bytes, name: str = "upload", limits: Limits = DEFAULT_
     Raises:
         UnsupportedFormat: neither a zip nor text.
         InvalidInput: a damaged or encrypted zip, or one without a `.fli`.
-        TooLarge: beyond `limits`.
+        TooLarge: beyond `limits` or `MAX_LINES`.
     """
     unpacked = unpack(content, name, limits)
+    check_lines(unpacked.texts.values())
     return replace(survey(unpacked.texts), skipped=unpacked.skipped)
+
+
+def check_lines(texts: Iterable[str]) -> None:
+    """Hold the lines of all texts against the limit.
+
+    Raises:
+        TooLarge: more than `MAX_LINES`.
+    """
+    if (count := sum(text.count("\n") + text.count("\r") for text in texts)) > MAX_LINES:
+        raise TooLarge(f"{count} lines in all files, at most {MAX_LINES} are read: send fewer files at once")
 
 
 def read_archives(contents: Iterable[tuple[str, bytes]], limits: Limits = DEFAULT_LIMITS) -> Survey:

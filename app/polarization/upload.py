@@ -8,7 +8,7 @@ from typing import Final
 
 from app import zip_files
 from app.errors import AppError, InvalidInput, TooLarge
-from app.polarization.archive import DEFAULT_LIMITS, Unpacked, unpack
+from app.polarization.archive import DEFAULT_LIMITS, Unpacked, check_lines, unpack
 from app.polarization.exchange import read_pair
 from app.polarization.fli import DamagedLine
 from app.polarization.segments import Segment, Survey, survey
@@ -32,7 +32,7 @@ def read_upload(files: Sequence[tuple[str, bytes]], limits: Limits = DEFAULT_LIM
     Raises:
         InvalidInput: no file, a damaged or empty zip, half of a pair, a damaged pair.
         UnsupportedFormat: a file that is neither a zip nor text.
-        TooLarge: beyond `limits`, all files together.
+        TooLarge: beyond `limits` or `archive.MAX_LINES`, all files together.
     """
     if not 0 < len(files) <= MAX_FILES:
         raise InvalidInput(f"{len(files)} files were sent, expected 1 to {MAX_FILES}")
@@ -46,6 +46,7 @@ def read_upload(files: Sequence[tuple[str, bytes]], limits: Limits = DEFAULT_LIM
         skipped.extend(unpacked.skipped)
     if (total := sum(map(len, texts.values()))) > limits.total_bytes:
         raise TooLarge(f"{total} characters in all files, at most {limits.total_bytes} are read")
+    check_lines(texts.values())
     return _surveyed(texts, tuple(skipped))
 
 

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-from app.errors import InvalidInput
+from app.errors import InvalidInput, TooLarge
 from app.waveform.features import (
     COARSE,
     EDGE,
@@ -30,6 +30,8 @@ Polarity = Literal["auto", "positive", "negative"]
 SAMPLE_NS: Final = 1e3 * SAMPLE_US
 MIN_SAMPLES: Final = 2 * EDGE
 """Fewest samples of 10 ns of a record that is padded."""
+MAX_SAMPLES: Final = 500_000
+"""Most samples of one record before and after it is brought to 10 ns: a hundred times what the model takes."""
 FLAT_SAMPLES: Final = 4
 """Equal samples in a row at the highest value, from which on a flat top is looked into."""
 FLAT_DROP_STEPS: Final = 30.0
@@ -93,6 +95,7 @@ def check_length(samples: int, intake: Intake) -> None:
 
     Raises:
         InvalidInput: neither 5,000 samples of 10 ns nor `resample`; too short to tell baseline from pulse.
+        TooLarge: longer than `MAX_SAMPLES`, as it is or in samples of 10 ns.
     """
     if _is_native(samples, intake):
         return
@@ -101,6 +104,11 @@ def check_length(samples: int, intake: Intake) -> None:
         raise InvalidInput(
             f"{found}, expected {SAMPLES} of {SAMPLE_NS:g} ns: send those, or set length to 'resample' and "
             "sample_period_ns to the time between two samples"
+        )
+    if max(samples, samples * intake.sample_period_ns / SAMPLE_NS) > MAX_SAMPLES:
+        raise TooLarge(
+            f"{found}; records of at most {MAX_SAMPLES} samples, and of {MAX_SAMPLES * SAMPLE_US / 1e3:g} ms, are "
+            "taken: cut out the part around the pulse"
         )
     if samples < 2 or round(samples * intake.sample_period_ns / SAMPLE_NS) < MIN_SAMPLES:
         raise InvalidInput(f"{found}: too short, at least {MIN_SAMPLES * SAMPLE_US:g} us are needed")
@@ -113,7 +121,7 @@ def take(waveforms: Num[np.ndarray, "wave sample"], intake: Intake) -> Taken:
         waveforms: finite samples in any unit, on any baseline.
 
     Raises:
-        InvalidInput: as `check_length`.
+        InvalidInput, TooLarge: as `check_length`.
     """
     check_length(waveforms.shape[1], intake)
     x = np.asarray(waveforms, np.float64)

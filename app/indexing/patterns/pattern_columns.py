@@ -15,6 +15,8 @@ from app.errors import InvalidInput, TooLarge, UnsupportedFormat
 from app.indexing.patterns.pattern import AXES, MAX_POINTS, Axis, Pattern, make_pattern
 
 MAX_LINE_LENGTH: Final = 2000
+MAX_TEXT_LINES: Final = 2 * MAX_POINTS + 10_000
+"""Most lines of a text, so that remarks and blank lines have room beside the numbers."""
 MAX_COLUMNS: Final = 64
 _BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _COMMENT: Final = ("#", "!", "'", '"', "*", "%", ";", "//")
@@ -91,8 +93,20 @@ def decoded(content: bytes) -> str:
 
 
 def lines_of(text: str) -> list[str]:
-    """Split at any kind of line end, and nowhere else."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    """Split at any kind of line end, and nowhere else.
+
+    Raises:
+        TooLarge: too many lines, or too long a line. Each line is an object many times its size, and patterns that
+            are sought in a line must not meet one of megabytes.
+    """
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
+    if (count := plain.count("\n") + 1) > MAX_TEXT_LINES:
+        raise TooLarge(f"{count} lines of text, at most {MAX_TEXT_LINES} are read")
+    lines = plain.split("\n")
+    if max(map(len, lines)) > MAX_LINE_LENGTH:
+        number, length = next((n, len(line)) for n, line in enumerate(lines, start=1) if len(line) > MAX_LINE_LENGTH)
+        raise TooLarge(f"line {number} has {length} characters, at most {MAX_LINE_LENGTH} are read")
+    return lines
 
 
 def quoted(line: str) -> str:
@@ -119,8 +133,6 @@ def read_table(text: str, *, min_columns: int = 2) -> Table:
         line = raw.strip().lstrip("\ufeff")
         if not line:
             continue
-        if len(line) > MAX_LINE_LENGTH:
-            raise TooLarge(f"line {number} has {len(line)} characters, at most {MAX_LINE_LENGTH} are read")
         row = None if line.startswith(_COMMENT) else _row(line, comma)
         if row is not None and len(row) >= min_columns:
             rows.append(row)

@@ -12,7 +12,7 @@ from app.errors import InvalidInput, TooLarge, UnsupportedFormat
 from app.indexing.patterns.pattern import MAX_POINTS, Pattern, make_pattern
 from app.indexing.patterns.pattern_columns import lines_of, quoted, wavelength_in
 
-BANK: Final = re.compile(r"^BANK\s+\d+\s", re.MULTILINE)
+BANK: Final = re.compile(r"^BANK[ \t]+\d+[ \t]", re.MULTILINE)
 CENTIDEGREE: Final = 0.01
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 

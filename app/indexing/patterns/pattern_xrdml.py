@@ -13,6 +13,7 @@ from app.errors import InvalidInput, TooLarge, UnsupportedFormat
 from app.indexing.patterns.pattern import MAX_POINTS, Doublet, Pattern, make_pattern
 
 MAX_DEPTH: Final = 64
+MAX_ELEMENTS: Final = 100_000
 MAX_VALUES: Final = 4 * MAX_POINTS
 
 
@@ -48,7 +49,7 @@ def read_xrdml(content: bytes, name: str, *, wavelength_ang: float | None) -> Pa
     Raises:
         InvalidInput: XML that cannot be read, with its line; no scan over 2theta; positions and counts that differ.
         UnsupportedFormat: XML with a document type or entities.
-        TooLarge: too many values, too deeply nested.
+        TooLarge: too many values or elements, too deeply nested.
     """
     found = _parsed(content)
     scans = [
@@ -143,11 +144,15 @@ class _Gatherer:
         self.file = file
         self.path: list[str] = []
         self.pieces: list[str] = []
+        self.count = 0
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         local = tag.rpartition("}")[2]
         self.path.append(local)
         self.pieces = []
+        self.count += 1
+        if self.count > MAX_ELEMENTS:
+            raise TooLarge(f"XML of more than {MAX_ELEMENTS} elements")
         if len(self.path) > MAX_DEPTH:
             raise TooLarge(f"XML nested deeper than {MAX_DEPTH} elements")
         if local == "scan":
