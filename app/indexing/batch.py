@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from app.errors import InvalidInput
+from app.indexing.cores import usable_cores
 from app.indexing.learned.shelf import AtHand, Shelf, tried
 from app.indexing.problem import PeakList, ShouldStop, SolveOptions, SolveResult, UsedModel
 from app.indexing.search.cells import Limits
@@ -76,7 +77,7 @@ class Finishers:
         n_processes: how many.
     """
 
-    n_processes: int = field(default_factory=lambda: os.cpu_count() or 1)
+    n_processes: int = field(default_factory=usable_cores)
 
     def __post_init__(self) -> None:
         context = get_context("spawn")

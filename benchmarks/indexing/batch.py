@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from app.errors import InvalidInput
 from app.indexing.batch import Answer, Finishers, device_search, solve_many
+from app.indexing.cores import usable_cores
 from app.indexing.problem import BRAVAIS, SolveOptions, SolveResult
 from app.indexing.walk.kernels import choose_back_end
 from benchmarks.indexing.cases import Case, read_cases
@@ -197,8 +198,6 @@ def _machine(search: DeviceSearch | None) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import os
-
     parser = argparse.ArgumentParser(prog="python -m benchmarks.indexing.batch", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--cases", type=Path, nargs="+", required=True, help="JSON files of cases with known cells")
@@ -207,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch", type=int, default=64, help="patterns on the device at once")
     add("--device", default="gpu", choices=("auto", "cpu", "gpu"))
     add("--force", action="store_true", help="run the accelerator's code on whatever Keras finds")
-    add("--processes", type=int, default=os.cpu_count() or 1, help="that finish patterns; 1 does it here")
+    add("--processes", type=int, default=usable_cores(), help="that finish patterns; 1 does it here")
     add("--follow-up", action=argparse.BooleanOptionalAction, default=True, help="further rounds where in doubt")
     add("--max-seconds", type=float, default=10.0, help="of the CPU's part of each pattern")
     add("--max-solutions", type=int, default=20)
