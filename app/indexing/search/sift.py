@@ -2,7 +2,7 @@
 
 A right cell puts its lowest reflections where lines are. So the q^2 axis is marked once for each pattern with the lines
 that are near, and an assignment is judged by which lines a fixed set of low reflections of its cell meets, and how many
-of these reflections meet none: thirty products and look-ups instead of all reflections of the cell in order.
+of these reflections meet none: sixty products and look-ups instead of all reflections of the cell in order.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from app.indexing.compiled import compiled
 from app.indexing.search import linear
 from app.indexing.search.cells import Limits, form_from_x, possible
 
-N_LOW = 30
-"""Low reflections of a cell that are looked at."""
+N_LOW = 60
+"""Low reflections of a cell that are looked at. Of a long cell the first lines are not among the thirty that come first
+in most cells."""
 BINS = 8192
 """Into which the q^2 axis up to the last line is cut: half of the window of the first lines, or less."""
 MISSED = 0.25
