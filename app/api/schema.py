@@ -18,6 +18,8 @@ from app.model_registry.store import REF_PATTERN
 
 REF_TEMPLATE = "#/components/schemas/{model}"
 JSON = "application/json"
+MOST_ERRORS = 10_000
+"""Of more, only the number is told: to write them down would keep everybody else waiting."""
 
 
 class Input(BaseModel):
@@ -163,6 +165,9 @@ def validated(model: type[Model], values: object, where: Sequence[str]) -> Model
 
 
 def _placed(error: ValidationError, where: Sequence[str]) -> RequestValidationError:
+    if (count := error.error_count()) > MOST_ERRORS:
+        told = f"{count} things are wrong; compare the names and types of the fields with the documentation"
+        return RequestValidationError([{"loc": where, "msg": told, "type": "too_many_errors"}])
     found = error.errors(include_url=False, include_input=False)
     return RequestValidationError([{**item, "loc": (*where, *item["loc"])} for item in found])
 
