@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing lint format lock hooks setup-service setup-cluster setup clean
+.PHONY: help audit sbom serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing lint format lock hooks setup-service setup-cluster setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,17 @@ lint: setup ## Check format, style, types and layers
 format: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+# Tools that look at the project from outside have a locked environment of their own.
+SUPPLY := $(UV) run --quiet --no-project --isolated --python $(PYTHON) --with-requirements tools/supply/requirements.txt
+
+audit: $(UV) ## Look up every locked package for known vulnerabilities; ARGS="--report" never fails
+	@$(SUPPLY) python tools/supply/audit.py --uv $(UV) $(ARGS)
+
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
+sbom: $(UV) ## Write what a serving machine runs to dist/, as CycloneDX JSON
+	@UV_PROJECT_ENVIRONMENT=.tools/service $(SYNC) --no-default-groups --group service
+	@$(SUPPLY) python tools/supply/sbom.py --python .tools/service/bin/python --output dist/beamline-model-server-$(VERSION).cdx.json
 
 lock: $(UV) ## Lock the newest versions that pyproject.toml allows
 	$(UV) lock --upgrade
