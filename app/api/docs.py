@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from app.api import console
 from app.api.problems import KINDS, TYPE_PREFIX
 from app.api.schema import REF_TEMPLATE, Problem
 from app.errors import NotFound
@@ -54,12 +55,6 @@ def _page(title: str, body: str, *, head: str = "", up: str = "") -> HTMLRespons
     return HTMLResponse(_PAGE.format(title=escape(title), body=body, head=head, up=up), headers=_HEADERS)
 
 
-@router.get("/")
-async def start() -> RedirectResponse:
-    """Lead a browser to the documentation."""
-    return RedirectResponse("docs")
-
-
 @router.get("/docs")
 async def swagger_ui() -> HTMLResponse:
     """Show Swagger UI."""
@@ -95,7 +90,8 @@ async def problem_page(kind: str) -> HTMLResponse:
 
 
 def mount_static(app: FastAPI) -> None:
-    """Serve the assets of the pages under `/static`."""
+    """Serve the console, and the assets of the pages under `/static`."""
+    console.install(app)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
 

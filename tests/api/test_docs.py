@@ -56,7 +56,3 @@ def test_every_endpoint_is_described(client: TestClient) -> None:
                 assert set(operation["tags"]) <= tags, path
                 assert len(operation["description"]) > 30, f"{method} {path} has no description"
                 assert "500" in operation["responses"], f"{method} {path} documents no errors"
-
-
-def test_the_root_leads_to_the_pages(client: TestClient) -> None:
-    assert client.get("/").url.path == "/docs"
