@@ -22,7 +22,7 @@ from app.errors import InvalidInput
 from app.indexing.compiled import CACHE
 from app.indexing.cores import usable_cores
 from app.indexing.learned.from_networks import FromNetworks
-from app.indexing.learned.models import NOTHING_LEARNED, Learned
+from app.indexing.learned.models import NOTHING_LEARNED, Learned, Regression
 from app.indexing.learned.probability import cut
 from app.indexing.peaks import MIN_LINES
 from app.indexing.problem import (
@@ -175,6 +175,13 @@ def compile_all() -> None:
             options = SolveOptions(lattices=("cP", "mP", "aP"), max_seconds=NO_DEADLINE_S)
             _Search(lines, options, None, None).run()
             ready.touch()
+
+
+def with_mixture(generator: Generator, bravais: str, regression: Regression | None) -> Generator:
+    """Walk from cells that were learned where that is possible, from random ones otherwise."""
+    if regression is None or bravais not in regression.lattices or not isinstance(generator, ByVolume):
+        return generator
+    return FromNetworks(regression, n_network=DRAWS)
 
 
 def search_bounds(peaks: PeakList, options: SolveOptions) -> tuple[Observed, Limits, float]:
@@ -330,7 +337,7 @@ class _Search:
             templates=self.learned.templates,
             stop=self._out_of_time,
         )
-        generator = self._generator(one, bravais)
+        generator = with_mixture(one.generator, bravais, self.learned.regression)
         proposal = generator.propose(bravais, self.observed.shifted(shift), self.limits, effort)
         found = grown_and_weighed(
             bravais,
@@ -344,13 +351,6 @@ class _Search:
         best = float(found.log_odds[0]) if len(found) else None
         seconds = time.monotonic() - started
         return found, SearchReport(bravais, found.generator, proposal.n_tried, proposal.complete, seconds, best)
-
-    def _generator(self, one: Round, bravais: str) -> Generator:
-        """Walk from cells that were learned where that is possible, from random ones otherwise."""
-        regression = self.learned.regression
-        if regression is None or bravais not in regression.lattices or not isinstance(one.generator, ByVolume):
-            return one.generator
-        return FromNetworks(regression, n_network=DRAWS)
 
     def _ranked(self) -> tuple[Found, ...]:
         """Rank what is known, and the relatives of the best with it."""

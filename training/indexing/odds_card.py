@@ -27,13 +27,36 @@ def card(scores: dict[str, Any], doubt: dict[str, Any]) -> str:
                 f"| {condition} | {name} | {one['log_loss']:.3f} | {top[1]:.1%} | {top[3]:.1%} | "
                 f"{one['calibration']:.3f} | {one['searched']:.1%} |"
             )
+    if scores.get("lattices"):
+        lines += ["", *lattice_table(scores["lattices"])]
     lines += [
         "",
-        f"Ending a search, cross-validated over {doubt['patterns']} patterns under all conditions:",
+        f"Ending a search, cross-validated over {doubt['patterns']} patterns under drawn conditions. Lost: the first",
+        "family is wrong where that of the whole search is right.",
         "",
-        "| probability of a loss below which it ends | lost | mean CPU s | median CPU s |",
-        "|---|---|---|---|",
+        "| probability of a loss below which it ends | lost | mean CPU s | median CPU s | end early | right | lost |",
+        "|---|---|---|---|---|---|---|",
     ]
     for most, one in doubt["compared"].items():
-        lines.append(f"| {most} | {one['lost']:.1%} | {one['mean_s']:.2f} | {one['median_s']:.3f} |")
+        early = (one.get(name, 0.0) for name in ("early", "early_right", "early_lost"))
+        shares = " | ".join(f"{share:.1%}" for share in early)
+        lines.append(f"| {most} | {one['lost']:.1%} | {one['mean_s']:.2f} | {one['median_s']:.3f} | {shares} |")
     return "\n".join([*lines, "", "Training: see `docs/training-indexing-odds.md`.", ""])
+
+
+def lattice_table(lattices: dict[str, Any]) -> list[str]:
+    """Lines of a Markdown table: the methods side by side on the held-out structures of each Bravais lattice."""
+    methods = list(next(iter(lattices.values())))
+    lines = [
+        f"By lattice, disturbed as in training; {', '.join(methods)}:",
+        "",
+        "| lattice | n | log loss, nats | first | lattices before the true one |",
+        "|---|---|---|---|---|",
+    ]
+    for bravais, one in lattices.items():
+        loss = ", ".join(f"{one[method]['log_loss']:.2f}" for method in methods)
+        tops = [{int(k): value for k, value in one[method]["top"].items()} for method in methods]
+        first = ", ".join(f"{top[1]:.0%}" for top in tops)
+        before = ", ".join(f"{one[method]['searched']:.0%}" for method in methods)
+        lines.append(f"| {bravais} | {one[methods[0]]['n']} | {loss} | {first} | {before} |")
+    return lines

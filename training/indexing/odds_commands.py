@@ -14,13 +14,17 @@ import typer
 from jaxtyping import Float
 
 from app.errors import AppError, InvalidInput
+from app.indexing.learned.models import Regression
 from app.indexing.learned.odds import FAMILY, INPUT, NAME, NetworkOdds
+from app.indexing.learned.shelf import Shelf
 from app.indexing.learned.template_features import N_FEATURES
 from app.indexing.problem import BRAVAIS
 from app.indexing.search.observed import Observed
 from app.indexing.search_order import Doubt, Step
+from app.indexing.solve import compile_all
 from app.model_registry.manifest import Feature, Manifest, ModelDraft, TensorSpec, Training
 from app.model_registry.store import ModelStore
+from training.indexing.data import read_patterns
 from training.indexing.odds_card import card
 from training.indexing.odds_data import cached_synthetic, frequencies, joined, made
 from training.indexing.odds_patterns import CONDITIONS, known_patterns
@@ -34,11 +38,15 @@ NETWORK, CALIBRATED, STEPS_FILE, DOUBT_FILE, SCORES_FILE = (
     "doubt.json",
     "scores.json",
 )
+CATALOGUE: Final = "catalogue.json"
 LIBRARIES: Final = ("keras", "numpy", "scikit-learn")
 
 DataOption = Annotated[Path, typer.Option(help="Folder of patterns that `data` made.")]
 RunOption = Annotated[Path, typer.Option(help="Folder of the run.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of all chance.")]
+_DB = typer.Option(help="amcsd_cif1.db, from the PyPI package larixite; without it, random molecular crystals alone.")
+_STORE = typer.Option(help="Store whose mixtures take part; none without.")
+_RESERVED = typer.Option(help="Text file of amcsd ids, one a line, that no pattern may come from.")
 
 
 def odds_train_command(
@@ -52,7 +60,7 @@ def odds_train_command(
     """Train the network that tells the odds of the lattices, and judge it. Goes on where it was stopped."""
     import keras
 
-    from training.indexing.odds_evaluate import compared, forest
+    from training.indexing.odds_evaluate import by_lattice, compared, forest
     from training.indexing.odds_train import TrainArgs, calibrate, features, log_loss, predicted, train
 
     args = TrainArgs(epochs=epochs, seed=seed)
@@ -67,14 +75,14 @@ def odds_train_command(
     temperature = calibrate(model, features(fitted, args.disturbance, rng), fitted.lattice)
     keras.Model(model.input, model.output).save(run / NETWORK / CALIBRATED)  # without the state of the training
     rows = rng.permutation(len(examples))
+    rival = forest(examples.take(rows), args.disturbance, seed=seed)
     scores: dict[str, Any] = {
         "temperature": temperature,
         "learnt_from": int((~examples.validation).sum()),
         "real": int((~examples.validation & examples.real).sum()),
         "held_out": len(judged),
-        "conditions": compared(
-            model, forest(examples.take(rows), args.disturbance, seed=seed), judged, CONDITIONS, seed=seed
-        ),
+        "conditions": compared(model, rival, judged, CONDITIONS, seed=seed),
+        "lattices": by_lattice(model, rival, judged, args.disturbance, seed=seed),
     }
     if curve:
         scores["curve"] = {}
@@ -90,6 +98,7 @@ def odds_train_command(
 def odds_steps_command(
     data: DataOption = DATA,
     run: RunOption = RUN,
+    store: Annotated[Path | None, _STORE] = None,
     per_lattice: Annotated[int, typer.Option(help="Structures of each lattice.")] = 10,
     seed: SeedOption = 1,
 ) -> None:
@@ -97,24 +106,40 @@ def odds_steps_command(
     from training.indexing.odds_steps import best_order, measure
 
     patterns = known_patterns(data, per_lattice, validation=False, seed=seed)
-    steps = best_order(measure(patterns, typer.echo))
+    steps = best_order(measure(patterns, typer.echo, mixtures_of(store)))
     _write(run / STEPS_FILE, [asdict(step) for step in steps])
 
 
 def odds_doubt_command(
+    db: Annotated[Path | None, _DB] = None,
+    reserved: Annotated[Path | None, _RESERVED] = None,
     data: DataOption = DATA,
     run: RunOption = RUN,
-    per_lattice: Annotated[int, typer.Option(help="Structures of each lattice.")] = 6,
-    most: Annotated[float, typer.Option(help="Probability of a loss below which a search ends.")] = 0.005,
-    seed: SeedOption = 2,
+    store: Annotated[Path | None, _STORE] = None,
+    count: Annotated[int, typer.Option(min=1, help="Patterns to watch.")] = 200,
+    most: Annotated[float, typer.Option(help="Probability of a loss below which a search ends.")] = 0.01,
+    seed: Annotated[int, typer.Option(min=0, help="Of the patterns.")] = 11,
 ) -> None:
-    """Watch whole searches and fit when they may end."""
-    from training.indexing.odds_doubt import compared, fit, watch
+    """Watch whole searches under drawn conditions and fit when they may end. Goes on where it was stopped."""
+    from training.indexing.odds_doubt import compared, fit, read_searches, stages_of, watch
+    from training.indexing.outcome_commands import RUN as OUTCOMES
+    from training.indexing.outcome_commands import catalogue_of
+    from training.indexing.outcomes import case_name, drawn_cases
 
-    patterns = known_patterns(data, per_lattice, validation=False, seed=seed)
-    stages = watch(patterns, odds_of(run), read_steps(run), typer.echo)
+    compile_all()
+    kept = run / f"watched-{seed}.jsonl"
+    done = {one.name for one in read_searches(kept)}
+    left = [number for number in range(count) if case_name(seed, number) not in done]
+    # The odds of structures that the network has learnt from are better than they will be.
+    held_back = set(read_patterns(data, real=True, validation=True).identifier.tolist())
+    catalogue = [one for one in catalogue_of(OUTCOMES / CATALOGUE, db, reserved) if one.amcsd_id in held_back]
+    cases = drawn_cases(left, seed, catalogue, db)
+    for one in watch(cases, odds_of(run), read_steps(run), kept, mixtures_of(store)):
+        typer.echo(f"{one.name} {one.bravais}: {one.ends_right}, {len(one.terms)} looks, {one.whole_s:.2f} s")
+    searches = read_searches(kept)
+    stages = stages_of(searches)
     found = {f"{share:g}": asdict(one) for share, one in compared(stages).items()}
-    _write(run / DOUBT_FILE, {"doubt": asdict(fit(stages, most)), "compared": found, "patterns": len(patterns)})
+    _write(run / DOUBT_FILE, {"doubt": asdict(fit(stages, most)), "compared": found, "patterns": len(searches)})
     typer.echo(json.dumps(found, indent=1))
 
 
@@ -179,6 +204,12 @@ class _Given:
 def odds_of(run: Path) -> Any:
     """The odds that a run's network gives to lines."""
     return NetworkOdds(_Given(run / NETWORK / CALIBRATED), (), Doubt((), 0.0, 0.0)).probabilities
+
+
+def mixtures_of(store: Path | None) -> Regression | None:
+    """The mixtures that a store's stable versions bring."""
+    shelf = Shelf(store)
+    return shelf.at_hand(shelf.default()).learned.regression
 
 
 def frequency_odds(_: Observed) -> Float[np.ndarray, "lattice"]:

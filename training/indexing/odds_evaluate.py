@@ -76,16 +76,37 @@ def compared(
     seed: int,
 ) -> dict[str, dict[str, dict]]:
     """Scores by condition and method on patterns that neither has seen."""
+    return {
+        name: {method: asdict(scores(p, held.lattice)) for method, p in _told(model, rival, held, how, seed).items()}
+        for name, how in conditions.items()
+    }
+
+
+def by_lattice(
+    model: keras.Model, rival: RandomForestClassifier, held: Examples, how: Disturbance, *, seed: int
+) -> dict[str, dict[str, dict]]:
+    """Scores by Bravais lattice and method on patterns that neither has seen; ``n`` patterns of each."""
+    told = _told(model, rival, held, how, seed)
     found: dict[str, dict[str, dict]] = {}
-    for name, how in conditions.items():
-        given = features(held, how, np.random.default_rng([seed, 4]))
-        known = np.isin(np.arange(len(BRAVAIS)), rival.classes_)
-        of_forest = np.full((len(held), len(BRAVAIS)), 1e-4)
-        of_forest[:, known] += rival.predict_proba(given)
-        methods = {
-            "frequencies": np.tile(frequencies(), (len(held), 1)),
-            "forest": of_forest / of_forest.sum(axis=1, keepdims=True),
-            "network": predicted(model, given),
-        }
-        found[name] = {method: asdict(scores(p, held.lattice)) for method, p in methods.items()}
+    for number, bravais in enumerate(BRAVAIS):
+        own = held.lattice == number
+        if own.any():
+            found[bravais] = {
+                method: {"n": int(own.sum()), **asdict(scores(p[own], held.lattice[own]))} for method, p in told.items()
+            }
     return found
+
+
+def _told(
+    model: keras.Model, rival: RandomForestClassifier, held: Examples, how: Disturbance, seed: int
+) -> dict[str, Float[np.ndarray, "pattern lattice"]]:
+    """What each method says of patterns that are disturbed once."""
+    given = features(held, how, np.random.default_rng([seed, 4]))
+    known = np.isin(np.arange(len(BRAVAIS)), rival.classes_)
+    of_forest = np.full((len(held), len(BRAVAIS)), 1e-4)
+    of_forest[:, known] += rival.predict_proba(given)
+    return {
+        "frequencies": np.tile(frequencies(), (len(held), 1)),
+        "forest": of_forest / of_forest.sum(axis=1, keepdims=True),
+        "network": predicted(model, given),
+    }

@@ -18,11 +18,12 @@ from jaxtyping import Bool, Float
 from app.crystallography.lattice import LATTICES
 from app.crystallography.metric import cell_from_x
 from app.crystallography.reduction import niggli
+from app.indexing.learned.models import Regression
 from app.indexing.problem import BRAVAIS, SolveOptions
 from app.indexing.search.generator import Effort
 from app.indexing.search.hypotheses import Hypotheses, grown_and_weighed
 from app.indexing.search_order import GENERATORS, Step
-from app.indexing.solve import search_bounds
+from app.indexing.solve import search_bounds, with_mixture
 from training.indexing.odds_patterns import Known
 
 _SHIFTS = (-0.7, 0.7)
@@ -77,12 +78,14 @@ class Measured:
     bravais: tuple[str, ...]
 
 
-def measure(patterns: Sequence[Known], tell: Callable[[str], None]) -> dict[int, Measured]:
-    """Do every step on every pattern of its lattice; by number of metric terms."""
+def measure(
+    patterns: Sequence[Known], tell: Callable[[str], None], regression: Regression | None = None
+) -> dict[int, Measured]:
+    """Do every step on every pattern of its lattice, walks from drawn cells where a model can draw; by metric terms."""
     results: dict[int, Measured] = {}
     for n in _BOUNDS:
         members = [known for known in patterns if LATTICES[known.bravais].n_params == n]
-        rows = [_measured(known) for known in members]
+        rows = [_measured(known, regression) for known in members]
         results[n] = Measured(
             np.array([[found for found, _ in row] for row in rows]),
             np.array([[cpu for _, cpu in row] for row in rows]),
@@ -92,17 +95,18 @@ def measure(patterns: Sequence[Known], tell: Callable[[str], None]) -> dict[int,
     return results
 
 
-def _measured(known: Known) -> list[tuple[bool, float]]:
-    return [_done(step, known) for step in possible_steps(known.bravais)]
+def _measured(known: Known, regression: Regression | None) -> list[tuple[bool, float]]:
+    return [_done(step, known, regression) for step in possible_steps(known.bravais)]
 
 
-def _done(step: Step, known: Known) -> tuple[bool, float]:
+def _done(step: Step, known: Known, regression: Regression | None) -> tuple[bool, float]:
     options = SolveOptions(device="cpu")
     observed, limits, zero_sigma = search_bounds(known.peaks, options)
     shift = step.shift * options.zero_shift_deg
     started = time.thread_time()
     effort = Effort(level=step.level, max_impurities=step.impurities)
-    proposal = GENERATORS[step.generator](step).propose(step.lattice, observed.shifted(shift), limits, effort)
+    generator = with_mixture(GENERATORS[step.generator](step), step.lattice, regression)
+    proposal = generator.propose(step.lattice, observed.shifted(shift), limits, effort)
     found = grown_and_weighed(
         step.lattice, proposal.x, observed, limits,
         generator=step.generator, zero_start_deg=shift, zero_sigma_deg=zero_sigma,

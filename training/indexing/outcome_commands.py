@@ -60,7 +60,7 @@ def outcomes_command(
             made = evaluation_cases(wanted, impurities=impurities, zero_shift_deg=zero_shift, seed=seed)
         else:
             left = [number for number in range(count) if case_name(seed, number) not in done]
-            made = drawn_cases(left, seed, _catalogue(out.parent / "catalogue.json", db, reserved), db)
+            made = drawn_cases(left, seed, catalogue_of(out.parent / "catalogue.json", db, reserved), db)
         _run(
             run_cases((case for case in made if case.name not in done), out, solver=Solver(store), jobs=jobs),
             cpu_minutes,
@@ -70,7 +70,7 @@ def outcomes_command(
         raise typer.Exit(1) from None
 
 
-def _catalogue(path: Path, db: Path | None, reserved: Path | None) -> list[Known]:
+def catalogue_of(path: Path, db: Path | None, reserved: Path | None) -> list[Known]:
     """Read the list of structures, which takes long to make, or make it."""
     if db is None:
         return []

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.crystallography.lattice import LATTICES
-from app.indexing.problem import BRAVAIS
-from app.indexing.search_order import GENERATORS
-from training.indexing.odds_doubt import Stages, compared, ended, fit
+from app.errors import InvalidInput
+from app.indexing.problem import BRAVAIS, PeakList
+from app.indexing.search_order import GENERATORS, Step
+from training.indexing.odds_doubt import Stages, compared, ended, fit, read_searches, stages_of, watch
 from training.indexing.odds_evaluate import scores
 from training.indexing.odds_steps import Measured, best_order, possible_steps
+from training.indexing.outcome_conditions import Conditions
+from training.indexing.outcome_sources import Truth
+from training.indexing.outcomes import Case
 
 
 def _measured(rng: np.random.Generator, n: int) -> Measured:
@@ -52,6 +57,11 @@ def test_what_solves_all_in_no_time_comes_first() -> None:
         assert first.gain == 1.0
 
 
+def cube(side_ang: float) -> PeakList:
+    n = np.array([1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 16, 17])
+    return PeakList(n / side_ang**2, wavelength_ang=1.0)
+
+
 def _stages(n_patterns: int, seed: int) -> Stages:
     """Searches of ten looks each, the first family right from a random look on, told by the first term."""
     rng = np.random.default_rng(seed)
@@ -60,7 +70,8 @@ def _stages(n_patterns: int, seed: int) -> Stages:
     pattern = np.repeat(np.arange(n_patterns), 10)
     right = look >= turn[pattern]
     terms = np.column_stack([5.0 * right + 0.5 * rng.standard_normal(len(look)), rng.standard_normal((len(look), 6))])
-    return Stages(pattern, terms, right, 0.1 * (look + 1), np.ones(n_patterns, bool), np.full(n_patterns, 1.0))
+    whole = np.ones(n_patterns, bool), np.full(n_patterns, 1.0), np.arange(n_patterns)
+    return Stages(pattern, terms, right, 0.1 * (look + 1), *whole)
 
 
 def test_a_search_ends_when_its_family_is_right_and_not_before() -> None:
@@ -74,6 +85,33 @@ def test_the_more_risk_the_less_time() -> None:
     rows = list(compared(_stages(100, 3)).values())
     assert all(one.mean_s >= other.mean_s for one, other in pairwise(rows))
     assert rows[0].lost <= rows[-1].lost
+
+
+def test_watched_searches_are_kept_and_read_again(tmp_path: Path) -> None:
+    sides = 5.0, 6.0
+    truths = [Truth(f"cube-{side}", f"cube-{side}", "cP", (side, side, side, 90.0, 90.0, 90.0)) for side in sides]
+    cases = [
+        Case(f"1-{i}", truth, Conditions(), cube(side))
+        for i, (truth, side) in enumerate(zip(truths, sides, strict=True))
+    ]
+    steps = (Step("exhaustive", "cP", 0.9, 0.01), Step("low_order", "cI", 0.1, 0.01, last=100))
+    odds = np.where(np.isin(BRAVAIS, ("cP", "cI")), 0.5, 0.0)
+    first = list(watch(cases[:1], lambda _: odds, steps, tmp_path / "watched.jsonl"))
+    second = list(watch(cases[1:], lambda _: odds, steps, tmp_path / "watched.jsonl"))
+    kept = read_searches(tmp_path / "watched.jsonl")
+    assert [one.name for one in kept] == ["1-0", "1-1"]
+    assert [one.ends_right for one in kept] == [True, True]
+    stages = stages_of(kept)
+    assert len(stages.terms) == sum(len(one.terms) for one in (*first, *second))
+    assert not stages.loses[stages.is_right].any()
+    assert stages.of(np.array([False, True])).pattern.tolist() == [1] * len(second[0].terms)
+
+
+def test_what_is_no_watched_search_is_refused(tmp_path: Path) -> None:
+    assert read_searches(tmp_path / "none.jsonl") == []
+    (tmp_path / "other.jsonl").write_text('{"name": 1}\n')
+    with pytest.raises(InvalidInput, match=r"other\.jsonl"):
+        read_searches(tmp_path / "other.jsonl")
 
 
 def test_scores_of_certainty_and_of_ignorance() -> None:
