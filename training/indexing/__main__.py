@@ -14,7 +14,11 @@ from training.indexing.odds_commands import (
     publish_odds_command,
 )
 from training.indexing.outcome_commands import outcomes_command
-from training.indexing.probability_commands import probability_command, publish_probability_command
+from training.indexing.probability_commands import (
+    probability_command,
+    probability_details_command,
+    publish_probability_command,
+)
 from training.indexing.regression_commands import cli as regression_cli
 from training.indexing.special_commands import special_metrics_command
 from training.indexing.template_commands import templates_cli
@@ -29,6 +33,7 @@ cli.command("data")(data_command)
 cli.command("augment")(augment_command)
 cli.command("outcomes")(outcomes_command)
 cli.command("probability")(probability_command)
+cli.command("probability-details")(probability_details_command)
 cli.command("publish-probability")(publish_probability_command)
 cli.command("special-metrics")(special_metrics_command)
 cli.add_typer(indices_cli, name="indices")

@@ -17,6 +17,7 @@ import typer
 from app.errors import AppError, InvalidInput
 from app.indexing.learned.probability import FAMILY, NAME, ScoredProbability
 from app.indexing.learned.probability_features import FEATURES
+from app.indexing.problem import BRAVAIS
 from app.model_registry.manifest import Feature, Manifest, ModelDraft, Training
 from app.model_registry.store import ModelStore
 from training.indexing.outcome_commands import RUN
@@ -30,6 +31,7 @@ from training.indexing.probability import (
     gained,
     judged,
 )
+from training.indexing.probability_breakdown import by_kind, curve_table, kinds_table, learning_curve
 from training.indexing.probability_card import comparison_table, evidence_table, text
 from training.indexing.probability_data import Answers, answers_from
 from training.indexing.probability_methods import METHODS, SCORED, shared
@@ -93,6 +95,29 @@ def _tell(fit: _Fit, picture: Path | None, report: Path | None) -> None:
         content = {name: [one.content() for one in rows] for name, rows in tables.items()}
         facts = {"method": fit.method, "sets": list(fit.evidence), "orders": fit.orders}
         report.write_text(json.dumps({**facts, **content}, indent=1))
+
+
+def probability_details_command(
+    drawn: Annotated[list[Path] | None, _DRAWN] = None,
+    method: Annotated[str, typer.Option(help="Method to look into.")] = "stacked softmax",
+    seed: SeedOption = 0,
+) -> None:
+    """Tell how a method does on held-out structures by lattice, by how the search ended, and by how much it learnt."""
+    outcomes = sorted(read_outcomes(*(drawn or [RUN / "drawn"])), key=_by_symmetry)
+    if not outcomes or method not in METHODS:
+        raise typer.BadParameter(f"expected outcomes, and a method of {', '.join(METHODS)}")
+    answers = answers_from(outcomes)
+    p = cross_validated(METHODS[method], answers, seed=seed)
+    for title, kinds in (
+        ("lattice", [one.case.truth.bravais for one in outcomes]),
+        ("search ended as", [one.result.stopped for one in outcomes]),
+    ):
+        typer.echo(kinds_table(title, by_kind(p, answers, kinds)) + "\n")
+    typer.echo(curve_table(learning_curve(method, METHODS[method], answers, seed=seed)))
+
+
+def _by_symmetry(outcome: Outcome) -> int:
+    return BRAVAIS.index(outcome.case.truth.bravais)
 
 
 def publish_probability_command(

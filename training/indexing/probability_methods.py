@@ -12,20 +12,23 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from app.indexing.learned.probability import ScoredProbability, log_odds_of
+from app.indexing.learned.probability_features import MOST_CELLS
 from training.indexing.probability_data import Answers, folds_of
 
 TODAY: Final = 3.0
 """The evidence was divided by this before any of it was fitted."""
 INNER_FOLDS: Final = 4
+FOREST_TREES: Final = 100
+FOREST_LEAF: Final = 10
 _RANGE: Final = (0.001, 0.999)
 """Quantiles of a feature in training at which it is clipped."""
 
@@ -149,6 +152,12 @@ def boosting(
         return estimator.fit(x, answers.right)
 
 
+def forest(x: Float[np.ndarray, "cell feature"], answers: Answers, rng: np.random.Generator) -> RandomForestClassifier:
+    """Grow a random forest on each cell by itself."""
+    grown = RandomForestClassifier(FOREST_TREES, min_samples_leaf=FOREST_LEAF, random_state=int(rng.integers(2**31)))
+    return grown.fit(x, answers.right)
+
+
 def _scale(x: Float[np.ndarray, "cell feature"]) -> tuple[Float[np.ndarray, "feature"], Float[np.ndarray, "feature"]]:
     spread = x.std(axis=0)
     return x.mean(axis=0), np.where(spread > 1e-9, spread, 1.0)
@@ -189,6 +198,21 @@ def isotonic(answers: Answers, rng: np.random.Generator) -> Fitted:
     plain = today(answers, rng)
     fitted = IsotonicRegression(y_min=1e-4, y_max=1.0 - 1e-4, out_of_bounds="clip").fit(plain(answers), answers.right)
     return lambda others: fitted.predict(plain(others))
+
+
+def by_place(answers: Answers, _: np.random.Generator) -> Fitted:
+    """The trivial predictor: how often a cell is right at its place in the order of the evidence."""
+    right = np.bincount(_places(answers), answers.right, minlength=MOST_CELLS) / max(answers.count, 1)
+    return lambda others: right[_places(others)]
+
+
+def _places(answers: Answers) -> Int[np.ndarray, "cell"]:
+    """The place of each cell in its answer, 0 for the one of most evidence."""
+    order = np.lexsort((-answers.log_odds, answers.answer))
+    place = np.empty(len(order), np.int64)
+    first = np.searchsorted(answers.answer[order], answers.answer[order])
+    place[order] = np.arange(len(order)) - first
+    return place
 
 
 def alone(estimate: Estimate) -> Method:
@@ -260,11 +284,13 @@ SCORED: Final[Mapping[str, Scored]] = MappingProxyType(
 """Methods that the service can run."""
 METHODS: Final[Mapping[str, Method]] = MappingProxyType(
     {
+        "place alone": by_place,
         "evidence / 3": today,
         "temperature": temperature,
         "isotonic": isotonic,
         "logistic": alone(logistic),
         "boosting": alone(boosting),
+        "forest": alone(forest),
         **SCORED,
     }
 )
