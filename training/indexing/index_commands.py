@@ -59,6 +59,8 @@ def evaluate_command(
     runs: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
     data: Annotated[Path | None, _DATA] = None,
     most: Annotated[int, typer.Option(help="patterns of each system to ask about")] = 1000,
+    level: Annotated[list[str] | None, _LEVEL] = None,
+    forest: Annotated[bool, typer.Option(help="grow a random forest for each level, too")] = False,
 ) -> None:
     """Compare networks with the nearest reflection and a fitted width on patterns that were not trained on."""
     from training.indexing.index_evaluate import compared
@@ -72,12 +74,13 @@ def evaluate_command(
         training, validation = read_rows(folder)
         school = read_school(folder, training, validation)
         held = validation if data is None else patterns_of(name, data, most, 0)[1]
-        found = compared(school, folder, held.take(slice(most)))
-        for (level, method), score in found.items():
+        found = compared(school, folder, held.take(slice(most)), tuple(level or ()), forest=forest)
+        for (size, method), score in found.items():
             figures = f"{score.accuracy:.3f} | {score.log_loss:.2f} | {score.calibration_error:.3f}"
-            typer.echo(f"| {name} | {level} | {method} | {figures} |")
-        kept = {f"{level} {method}": asdict(score) for (level, method), score in found.items()}
-        (folder / "scores.json").write_text(json.dumps(kept, indent=1))
+            typer.echo(f"| {name} | {size} | {method} | {figures} |")
+        kept = {f"{size} {method}": asdict(score) for (size, method), score in found.items()}
+        if not level:
+            (folder / "scores.json").write_text(json.dumps(kept, indent=1))
 
 
 def learning_curve_command(

@@ -5,7 +5,7 @@ Asked about patterns that were not trained on, with the cells' errors of each le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from app.indexing.learned.indices import (
 )
 from app.indexing.learned.plain_network import PlainNetwork
 from training.indexing.index_networks import Lesson, School, finished_levels, read_plain, spoilt
+from training.indexing.index_rivals import Answer, commonest_answer, forest_answer
 from training.indexing.index_rows import IndexRows
 
 BINS: Final = 10
@@ -32,9 +33,6 @@ WIDTHS: Final = tuple(np.geomspace(0.002, 0.5, 24).tolist())
 """Of the width baseline, relative to the line's q^2."""
 _CHUNK: Final = 128
 _LEAST: Final = 1e-12
-
-Answer = Callable[[Float[np.ndarray, "cell peak ref"], Float[np.ndarray, "cell peak"]], np.ndarray]
-"""From observed minus reference q^2, and q^2, to the probability of each class: (cell, peak, ref + 1)."""
 
 
 @dataclass(frozen=True)
@@ -106,18 +104,31 @@ def seen_shares(lesson: Lesson) -> Float[np.ndarray, "ref"]:
     return (shown + 1.0) / (np.maximum(possible.sum(axis=0), shown) + 2.0)
 
 
-def compared(school: School, folder: Path, held: IndexRows) -> dict[tuple[str, str], Scores]:
-    """Score all methods at each finished level of a run on patterns without impurities, which are added here."""
+def compared(
+    school: School, folder: Path, held: IndexRows, levels: tuple[str, ...] = (), *, forest: bool = False
+) -> dict[tuple[str, str], Scores]:
+    """Score all methods at the finished levels of a run on patterns without impurities, which are added here.
+
+    Args:
+        school: of the run.
+        folder: of the run.
+        held: patterns to ask about.
+        levels: those to score; all finished ones without any.
+        forest: grow a random forest as well, which takes half a minute a level.
+    """
     asked = replace(school, validation=spoilt(held, school.args))
     found: dict[tuple[str, str], Scores] = {}
-    for level in finished_levels(folder):
+    for level in levels or finished_levels(folder):
         lesson = asked.lesson(level, validation=True)
         network, _, _, epsilon = read_plain(folder / f"{level}.npz")
         learned = school.lesson(level)
         width, seen = fitted_width(learned), seen_shares(learned)
+        found[level, "commonest"] = scores(lesson, commonest_answer(learned))
         found[level, "nearest"] = scores(lesson, nearest_answer)
         found[level, f"width {width[0]:.3f}"] = scores(lesson, width_answer(*width))
         found[level, "width, and how often it is seen"] = scores(lesson, width_answer(*width, seen))
+        if forest:
+            found[level, "forest"] = scores(lesson, forest_answer(learned))
         found[level, "network"] = scores(lesson, network_answer(network, epsilon))
     return found
 

@@ -58,6 +58,26 @@ def evaluate_command(
     (run / SCORES_FILE).write_text(json.dumps(scores, indent=1) + "\n")
 
 
+@templates_cli.command("forest")
+def forest_command(
+    data: Annotated[Path, _DATA] = RUNS / "data",
+    lattice: Annotated[str, typer.Option(help="Bravais symbol")] = "oP",
+    learnt: Annotated[int, typer.Option(min=100, help="patterns to learn from")] = 6000,
+    patterns: Annotated[int, typer.Option(min=10, help="unseen patterns")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="of the unseen patterns; another than that of training")] = 77,
+) -> None:
+    """Grow a forest in the place of the network for one lattice, and tell the same of it."""
+    from training.indexing.template_data import cached_set
+    from training.indexing.template_evaluate import PREFIXES, places, solved
+    from training.indexing.template_forest import forest_network
+
+    forest = forest_network(lattice, cached_set(data, lattice, learnt, seed=1), seed=1)
+    found = places(lattice, cached_set(data, lattice, patterns, seed=seed), forest, seed=seed)
+    typer.echo(f"{'':16}" + "".join(f"{prefix:>8}" for prefix in PREFIXES))
+    for order, place in (("list", found["list"]), ("forest", found["network"])):
+        typer.echo(f"{lattice:5}{order:11}" + "".join(f"{share:8.3f}" for share in solved(place)))
+
+
 @templates_cli.command("publish")
 def publish_command(
     run: Annotated[Path, _RUN] = RUNS / "run",
