@@ -8,17 +8,21 @@ from __future__ import annotations
 import asyncio
 from typing import Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from app.http_leaving import LeavingProtocol
 
 _LARGEST: Final = 64 * 1024
 """Longer writes are not copied: one system call more is nothing beside them [bytes]."""
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(LeavingProtocol):
     """What ``uvicorn --http`` is given."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, _Pairing(transport, self.loop)))
+        self._pairing = _Pairing(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._pairing))
+
+    def _written_bytes(self) -> int:
+        return self._pairing.written
 
 
 class _Pairing:
@@ -28,8 +32,10 @@ class _Pairing:
         self._transport = transport
         self._loop = loop
         self._held = b""
+        self.written = 0
 
     def write(self, data: bytes) -> None:
+        self.written += len(data)
         if len(data) > _LARGEST:
             self.flush()
             self._transport.write(data)

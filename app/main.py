@@ -35,10 +35,13 @@ from app.api import (
     waveform,
 )
 from app.api.access import Access
+from app.api.cors import with_cors
 from app.api.edge import Edge
 from app.api.fast_path import FastPath, FastRoute
+from app.api.guards import EdgeLimits, Guards
 from app.api.indexing_models import LearnedParts
 from app.api.seams import ModelRegistry
+from app.http_limits import STATE, ConnectionLimits
 from app.jobs.dask_engine import DaskEngine
 from app.jobs.engine import EngineOptions
 from app.jobs.job import JobRecord
@@ -82,7 +85,9 @@ class Service(FastAPI):
     """FastAPI with our edge and the fast path around it and our schemas in its OpenAPI."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Edge(FastPath(self.state.fast_routes, super().build_middleware_stack()), self.state.metrics)
+        inner = FastPath(self.state.fast_routes, super().build_middleware_stack())
+        limits: EdgeLimits = self.state.edge_limits
+        return Edge(with_cors(inner, limits.origins), self.state.metrics, Guards(limits))
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -113,6 +118,7 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
     app.state.metrics = Metrics()
     app.state.registry = registry or open_registry(settings)
     app.state.jobs = jobs or open_jobs(settings, app.state.metrics)
+    app.state.edge_limits = _edge_limits(settings)
     app.state.access = Access(settings.admin_key.get_secret_value() if settings.admin_key else None)
     inference = v2_infer.Inference(app.state.registry, _inference_limits(settings))
     app.state.fast_routes = [*_fast_routes(settings, app.state.registry), *v2_infer.fast_routes(inference)]
@@ -168,6 +174,18 @@ def _indexing_limits(settings: Settings) -> indexing.Limits:
     )
 
 
+def _edge_limits(settings: Settings) -> EdgeLimits:
+    hosts = tuple(filter(None, settings.allowed_hosts.lower().split(",")))
+    origins = frozenset(filter(None, settings.cors_origins.lower().split(",")))
+    return EdgeLimits(settings.max_held_bytes, hosts, origins)
+
+
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        connections=settings.max_connections, body_s=settings.body_timeout_s, answer_s=settings.answer_timeout_s
+    )
+
+
 def service() -> FastAPI:
     """Assemble the service from the environment alone: what each server process calls."""
     settings = Settings()
@@ -176,14 +194,14 @@ def service() -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     registry: ModelRegistry = app.state.registry
     long_work: Jobs = app.state.jobs
     long_work.start()
     try:
         async with _serving(registry):
             with _asked_to_stop(long_work.let_go):
-                yield
+                yield {STATE: _connection_limits(app.state.settings)}
     finally:
         await anyio.to_thread.run_sync(long_work.stop)
         _log.info("service stopped")

@@ -19,6 +19,12 @@ OTHER_VARIABLES = frozenset({"BEAMLINE_SHARED_DATA", "BEAMLINE_URL", "BEAMLINE_A
 
 MIB = 1024 * 1024
 
+_HOST = r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*"
+HOSTS_PATTERN = rf"^(\*|{_HOST}(,{_HOST})*)?$"
+_ORIGIN = r"https?://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?"
+ORIGINS_PATTERN = rf"^({_ORIGIN}(,{_ORIGIN})*)?$"
+"""Exact ones alone: ``*`` would let every page that somebody opens use the service in that person's network."""
+
 
 class Settings(BaseSettings):
     """Settings of one service process; each field is the environment variable ``BEAMLINE_<FIELD>``.
@@ -57,6 +63,24 @@ class Settings(BaseSettings):
 
     max_upload_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB
     """Largest body of an endpoint that takes files or arrays [bytes]; above it the answer is 413."""
+
+    max_held_bytes: Annotated[int, Field(ge=1024)] = 512 * MIB
+    """Bytes of all request bodies that one server process holds at the same time; above it the answer is 429."""
+
+    max_connections: Annotated[int, Field(ge=1)] = 1000
+    """Connections of one server process; beyond them requests are refused with 503."""
+
+    body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """Time for a request's body [seconds], beside that which its bytes take at 16 KiB/s; then the answer is 408."""
+
+    answer_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Longest time in which a client takes nothing of its answer [seconds]; then its connection is ended."""
+
+    allowed_hosts: Annotated[str, Field(pattern=HOSTS_PATTERN)] = ""
+    """Names by which the service may be asked, with commas between; ``*.facility.org`` for all below, ``*`` for any."""
+
+    cors_origins: Annotated[str, Field(pattern=ORIGINS_PATTERN)] = ""
+    """Origins of web pages of other servers that may ask, with commas between, such as ``https://desk.facility.org``."""
 
     max_experiments: Annotated[int, Field(ge=1)] = 1000
     """Most experiments in one prediction request."""

@@ -1,14 +1,19 @@
-"""The outermost layer of the service: request id, access log, metrics, and problems for what the framework answers."""
+"""The outermost layer: request id, guards, access log, metrics, headers of every answer, and problems."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from time import perf_counter
+from typing import Final
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problems import problem
+from app.api.guards import Guards
+from app.api.problems import from_app_error, problem
+from app.errors import AppError
 from app.logs import REQUEST_ID_HEADER, accepted_request_id, log_request, request_id
 from app.metrics import Metrics
 
@@ -16,6 +21,8 @@ _log = structlog.stdlib.get_logger("app.access")
 
 QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """Asked by machines every few seconds: logged at debug."""
+
+Header = tuple[bytes, bytes]
 
 CLIENT_GONE = 499
 """Status logged where the client left before the answer began (nginx' convention)."""
@@ -28,9 +35,10 @@ class Edge:
     that it sees the answers which they write themselves.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, guards: Guards | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._guards = guards or Guards()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,16 +49,22 @@ class Edge:
         current = accepted_request_id(headers.get(REQUEST_ID_HEADER))
         token = request_id.set(current)
         answer = _Answer(scope, receive, send, current)
+        held = self._guards.held(headers, receive)
         try:
-            if headers.get(b"content-encoding", b"identity") != b"identity":
-                await _refuse_encoding(scope, receive, answer.send)
-            else:
-                await self._app(scope, receive, answer.send)
+            app = self._guards.refusal(scope, headers) or self._app
+            await app(scope, receive if held is None else held.receive, answer.send)
+        except ClientDisconnect:
+            pass  # in the middle of its body; nobody waits for an answer
+        except AppError as error:
+            if not answer.status:
+                await from_app_error(error)(scope, receive, answer.send)
         except Exception:
             _log.exception("request failed")
             if not answer.status:
                 await problem("internal-error")(scope, receive, answer.send)
         finally:
+            if held is not None:
+                held.release()
             self._record(scope, answer.status or CLIENT_GONE, perf_counter() - started)
             request_id.reset(token)
 
@@ -64,6 +78,24 @@ class Edge:
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+_OF_ALL: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_OF_FILES: Final = (*_OF_ALL, (b"content-security-policy", b"frame-ancestors 'none'"), (b"cache-control", b"no-cache"))
+_OF_ANSWERS: Final = (
+    *_OF_ALL,
+    # An SVG that is opened by itself has its own styles and images, and runs nothing.
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
+    ),
+    (b"cache-control", b"no-store"),
+)
+"""Headers of every answer, where it does not say them itself: see docs/limits.md."""
+
 
 class _Answer:
     """Sends one answer: adds the headers that all have, and replaces the framework's plain-text 413 by a problem."""
@@ -72,7 +104,7 @@ class _Answer:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._headers = [(REQUEST_ID_HEADER, current.encode()), (b"x-content-type-options", b"nosniff")]
+        self._request_id = (REQUEST_ID_HEADER, current.encode())
         self._replacing = False
         self.status = 0
 
@@ -80,7 +112,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self._replacing = self.status == 413 and _is_plain_text(message)
-            message["headers"] = [*message.get("headers", ()), *self._headers]
+            message["headers"] = _completed(message.get("headers", ()), self._request_id)
         if not self._replacing:
             await self._send(message)
         elif message["type"] == "http.response.body" and not message.get("more_body"):
@@ -88,10 +120,14 @@ class _Answer:
             await problem("too-large")(self._scope, self._receive, self.send)
 
 
+def _completed(given: Iterable[Header], own: Header) -> list[Header]:
+    """The headers of an answer with those that all have; what has an `ETag` is a file that may be kept."""
+    headers = [*given, own]
+    names = {name for name, _ in headers}
+    further = _OF_FILES if b"etag" in names else _OF_ANSWERS
+    headers += [header for header in further if header[0] not in names]
+    return headers
+
+
 def _is_plain_text(start: Message) -> bool:
     return any(name == b"content-type" and value.startswith(b"text/plain") for name, value in start.get("headers", ()))
-
-
-async def _refuse_encoding(scope: Scope, receive: Receive, send: Send) -> None:
-    detail = "the body is compressed (Content-Encoding); send it as it is"
-    await problem("unsupported-format", detail, headers={"Accept-Encoding": "identity"})(scope, receive, send)

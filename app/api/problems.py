@@ -64,6 +64,10 @@ def _of(
 
 KINDS: dict[str, Kind] = dict(
     [
+        (
+            "malformed-request",
+            Kind(400, "This is no HTTP request", "Send HTTP/1.1, and https only where TLS is served."),
+        ),
         ("malformed-body", Kind(400, "The body cannot be read", "Send a well-formed body in UTF-8 and try again.")),
         _of(
             errors.Unauthenticated,
@@ -82,21 +86,40 @@ KINDS: dict[str, Kind] = dict(
             Kind(405, "The method is not allowed", "The Allow header lists the methods of this address."),
         ),
         _of(errors.NotAcceptable, 406, "Ask for one of the media types that /docs lists for the endpoint."),
+        (
+            "request-timeout",
+            Kind(408, "The request came too slowly", "Send it without pauses; how long one may take is a setting."),
+        ),
         _of(errors.Conflict, 409, "Read the present state, then decide whether to send the request again."),
         _of(errors.Gone, 410, "Send the request that made it again; how long results are kept is a setting."),
         _of(errors.TooLarge, 413, "Split the request; the limits are settings of the service."),
+        ("target-too-long", Kind(414, "The address is too long", "Send what is long in the body, not in the query.")),
         _of(errors.UnsupportedFormat, 415, "Send one of the media types that /docs lists, without Content-Encoding."),
         _of(errors.InvalidInput, 422, "Correct the fields that `errors` or `detail` name and send the request again."),
         _of(
             errors.IdempotencyConflict, 422, "Send a new Idempotency-Key, or the request that this key came with first."
         ),
         _of(errors.ModelRefused, 422, "The model folder fails a check that `detail` names; publish it again."),
+        (
+            "misdirected-request",
+            Kind(
+                421,
+                "The service is not known by this name",
+                "Ask it by its address in numbers, or as localhost; whoever runs it adds names with "
+                "BEAMLINE_ALLOWED_HOSTS.",
+            ),
+        ),
         _of(errors.Busy, 429, "Wait as long as Retry-After says, then send the request again.", 2),
+        ("head-too-large", Kind(431, "The head of the request is too large", "Send fewer and shorter headers.")),
         _of(errors.AppError, 500, "Try again; if it happens again, report the request id to whoever runs the service."),
         _of(errors.ModelOutputInvalid, 500, "Ask another model version; report the request id and the model."),
         _of(errors.JobLost, 500, "Report the job's id; its input ended the process that worked on it."),
         _of(errors.JobTimedOut, 500, "Ask for less in one job; how long one may run is a setting of the service."),
         _of(errors.JobsUnavailable, 503, "Wait as long as Retry-After says, then send the request again.", 5),
+        (
+            "too-many-connections",
+            Kind(503, "Too many connections", "Wait as long as Retry-After says; keep connections open and few.", 5),
+        ),
         _of(errors.ModelUnavailable, 503, "Wait for /health/ready, or name another version of the model."),
         (
             "not-ready",
