@@ -48,7 +48,7 @@ export function table(caption, columns, rows, { onrow = null, most = 500 } = {})
     return tr;
   });
   const more = rows.length > most ? ` (the first ${most} of ${rows.length}; CSV has all)` : "";
-  return el("div.scroll", { tabindex: 0, role: "region", "aria-label": caption },
+  return el("div.scroll", { tabindex: 0, role: "group", "aria-label": caption },
     el("table", {}, el("caption", {}, caption + more), el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)));
 }
 

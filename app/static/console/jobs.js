@@ -111,7 +111,7 @@ export class JobsView {
       { head: "Begun", cell: (e) => new Date(e.created).toLocaleString() },
       { head: "State", cell: (e) => el("span", { class: `state ${e.state}` }, e.state) },
       { head: "Progress", cell: (e) => this.progress(e) },
-      { head: "", cell: (e) => this.buttons(e) },
+      { head: el("span.unseen", {}, "Actions"), cell: (e) => this.buttons(e) },
     ], book.entries);
   }
 

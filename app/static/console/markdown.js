@@ -49,7 +49,7 @@ function tableOf(lines) {
   const filled = body.filter((row) => !isRule(row));
   const numeric = head.map((_, at) => filled.every((row) => isNumber(row[at])));
   const cells = (row, tag) => row.map((cell, at) => el(tag, { class: numeric[at] ? "num" : null }, inline(cell.trim())));
-  return el("div.scroll", { tabindex: 0, role: "region", "aria-label": "Table" }, el("table", {},
+  return el("div.scroll", { tabindex: 0, role: "group", "aria-label": "Table" }, el("table", {},
     el("thead", {}, el("tr", {}, cells(head, "th"))),
     el("tbody", {}, filled.map((row) => el("tr", {}, cells(row, "td"))))));
 }

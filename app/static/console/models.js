@@ -99,7 +99,7 @@ function matrix(name, methods) {
   const rows = Object.entries(methods);
   const heads = [...new Set(rows.flatMap(([, row]) => Object.keys(row).filter((key) => !isObject(row[key]))))];
   return table(name, [
-    { head: "", cell: ([method]) => method },
+    { head: "Method", cell: ([method]) => method },
     ...heads.map((head) => ({ head, num: true, cell: ([, row]) => shown(row[head]) })),
   ], rows);
 }
