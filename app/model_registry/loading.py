@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +27,7 @@ class LoadedModel:
         scalers: role -> fitted scikit-learn scaler or forest, or `plain.PlainEstimator`.
         notes: the manifest's notes and those of the loading.
         tensors: the version as named arrays, for callers that know nothing of its domain.
+        made: what domains have made of it, which goes with it; see `app.model_registry.kept`.
     """
 
     manifest: Manifest
@@ -34,6 +35,7 @@ class LoadedModel:
     scalers: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     tensors: Tensors = NO_TENSORS
+    made: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -113,12 +114,18 @@ class Registry:
         if self._entries and not self.store.root.is_dir():
             _log.error("the model store is not there; what is loaded answers on")
             return
+        if self._replaced():
+            gc.collect()  # a version and what was made of it refer to each other, and networks are large
+
+    def _replaced(self) -> bool:
+        """Look at the store and swap the snapshot; whether a version answers no more."""
         with self._refreshing:
             before = self._entries
             entries = {stored.name: self._entry(stored, before.get(stored.name)) for stored in self.store.list()}
             for name in before.keys() - entries.keys():
                 _log.warning("model is gone from the store", model=name)
             self._entries = entries
+            return not _answering(before) <= _answering(entries)
 
     def _watch(self) -> None:
         while not self._stopping.wait(self._poll_s):
@@ -279,6 +286,10 @@ class Registry:
         with self._loading:
             for key in [key for key in self._on_demand if key[0] == name]:
                 del self._on_demand[key]
+
+
+def _answering(entries: Mapping[str, _Entry]) -> set[tuple[str, int]]:
+    return {(name, model.version) for name, entry in entries.items() for model in entry.served.values()}
 
 
 def _states(entry: _Entry) -> list[VersionState]:

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 
 from app.errors import ModelUnavailable, NotFound
+from app.model_registry.kept import Kept
+from app.model_registry.loading import LoadedModel
 from app.model_registry.manifest import ModelDraft
 from app.model_registry.registry import MAX_ON_DEMAND, Registry
 from app.model_registry.store import ModelStore
@@ -177,6 +180,22 @@ def test_what_was_not_touched_is_not_loaded_again(registry: Registry, publish: P
     publish("other")
     registry.refresh()
     assert registry.resolve("decay") is before
+
+
+def test_a_version_that_answers_no_more_leaves_memory(registry: Registry, publish: Publish) -> None:
+    kept: Kept[tuple[LoadedModel, str]] = Kept()
+    publish()
+    registry.refresh()
+    seen = []
+    for _ in range(3):
+        loaded = registry.resolve("decay")
+        made = kept.model(loaded, lambda loaded: (loaded, "made of it"))
+        assert kept.model(loaded, lambda _: pytest.fail("it was made before")) is made
+        seen.append(weakref.ref(loaded))
+        del loaded, made
+        publish(promote=("stable",))
+        registry.refresh()
+    assert [reference() for reference in seen] == [None] * 3
 
 
 def test_versions_asked_for_by_number_stay_few(registry: Registry, publish: Publish) -> None:
