@@ -8,22 +8,21 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias, Union, cast
+from typing import IO, Any, Protocol, TypeAlias, Union, cast
 
 __all__ = ["Array", "File", "Numbers", "columns"]
 
-if TYPE_CHECKING:
 
-    class SupportsArray(Protocol):
-        """A NumPy array, or whatever can become one."""
+class SupportsArray(Protocol):
+    """A NumPy array, or whatever can become one."""
 
-        def __array__(self) -> Any: ...
+    def __array__(self) -> Any: ...
 
 
-Numbers: TypeAlias = Union["SupportsArray", Sequence[float]]
+Numbers: TypeAlias = SupportsArray | Sequence[float]
 """A column of numbers: a list, or a NumPy array."""
 
-Array: TypeAlias = Union["SupportsArray", Sequence[float], Sequence[Any]]
+Array: TypeAlias = SupportsArray | Sequence[float] | Sequence[Any]
 """Numbers: a NumPy array, or lists in lists."""
 
 File: TypeAlias = Union[str, "os.PathLike[str]", bytes, IO[bytes]]

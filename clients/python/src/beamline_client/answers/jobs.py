@@ -18,10 +18,12 @@ class JobSummary:
     """A job without its result; date-times are in UTC.
 
     ``progress`` is what it last reported: of batches ``done`` and ``total``, of a search lattices and the best cell.
+    ``owner`` is who submitted it, None: a caller without a key.
     ``problem`` has the members of an `application/problem+json`; `Client.jobs` raises it as the exception.
     """
 
     id: str
+    owner: str | None
     kind: str
     state: State
     priority: int

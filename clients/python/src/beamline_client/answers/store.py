@@ -9,6 +9,7 @@ from typing import Any, Literal
 from beamline_client.answers.shared import UsedModel
 
 __all__ = [
+    "AccessHealth",
     "Compiled",
     "Feature",
     "FileOfModel",
@@ -67,7 +68,7 @@ class Tensor:
 
     name: str
     shape: list[int | None]
-    dtype: str
+    dtype: Literal["float32", "float64", "int32", "int64"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Compiled:
     """The fast form of a network, and its largest difference from the source."""
 
     file: str
-    runtime: str
+    runtime: Literal["litert"]
     converter: str
     converter_version: str
     source_sha256: str
@@ -98,7 +99,7 @@ class PlainForm:
     """An estimator as plain arrays, and its largest difference from the source."""
 
     source: str
-    library: str
+    library: Literal["scikit-learn"]
     library_version: str
     parity_max_abs: float
     golden_rows: int
@@ -145,9 +146,17 @@ class JobsHealth:
 
 
 @dataclass(frozen=True)
+class AccessHealth:
+    """What keeps keys or tokens from being the present ones; empty where nothing does."""
+
+    trouble: str
+
+
+@dataclass(frozen=True)
 class Health:
-    """The service answers predictions with these models, as ``name/version``."""
+    """The service answers predictions with these models, as ``name/version``; ``access`` is None of an older one."""
 
     status: Literal["ready"]
     models: list[str]
     jobs: JobsHealth
+    access: AccessHealth | None
