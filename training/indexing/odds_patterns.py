@@ -63,7 +63,7 @@ def known_patterns(
     rng = np.random.default_rng([seed, validation])
     found: list[Known] = []
     for index, bravais in enumerate(BRAVAIS):
-        rows = _different(np.flatnonzero(patterns.bravais == index), patterns.niggli, per_lattice, rng)
+        rows = different(np.flatnonzero(patterns.bravais == index), patterns.niggli, per_lattice, rng)
         for i, row in enumerate(rows):
             chosen = CONDITIONS if every_condition else [list(CONDITIONS)[(i + index) % len(CONDITIONS)]]
             for name in chosen:
@@ -74,7 +74,8 @@ def known_patterns(
     return found
 
 
-def _different(rows: np.ndarray, cells: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:
+def different(rows: np.ndarray, cells: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:
+    """Choose rows at random whose cells are no near-duplicates of each other."""
     kept: list[int] = []
     for row in rng.permutation(rows):
         if len(kept) == count:

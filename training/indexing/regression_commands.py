@@ -11,6 +11,7 @@ import typer
 
 from app.crystallography.lattice import LATTICES
 from app.indexing.learned.regression import FRAMES
+from app.indexing.learned.shelf import Shelf
 from app.model_registry.store import ModelStore
 from training.indexing.mixture_network import MixtureArgs
 from training.indexing.regression_evaluate import HEADING, evaluate, save_scores, table
@@ -21,7 +22,7 @@ from training.indexing.variance_network import VarianceArgs
 
 cli = typer.Typer(no_args_is_help=True, help="Variance networks and random forests that draw cells from lines.")
 
-RUNS = Path("runs/indexing/regression")
+RUNS, DATA = Path("runs/indexing/regression"), Path("runs/indexing/data")
 _LATTICES = typer.Option("--lattice", help="Bravais symbol; may be repeated. All where left out.")
 _DATA = typer.Option(help="Folder of `python -m training.indexing data`; without it synthetic lattices are drawn.")
 _COUNT = typer.Option(
@@ -102,6 +103,33 @@ def evaluate_command(
         save_scores(found, runs / bravais)
         for line in table(bravais, found):
             typer.echo(line)
+
+
+@cli.command("walks")
+def walks_command(
+    data: Annotated[Path, typer.Option(help="Folder of `python -m training.indexing data`.")] = DATA,
+    store: Annotated[Path, typer.Option(help="Store whose stable mixtures and odds take part.")] = Path("model_store"),
+    draws: Annotated[list[int] | None, typer.Option(help="Cells that are drawn; may be repeated.")] = None,
+    searches: Annotated[int, typer.Option(min=0, help="Patterns that are searched whole, with and without.")] = 0,
+) -> None:
+    """Compare the walk from drawn starts with that from random ones on hard patterns of held-out structures."""
+    from training.indexing.regression_walks import generators, hard_patterns, searched, walked
+
+    shelf = Shelf(store)
+    learned, patterns = shelf.at_hand(shelf.default()).learned, hard_patterns(data)
+    if learned.regression is None or learned.odds is None:
+        raise typer.BadParameter("the store holds no mixtures, or no odds")
+    asked = generators(learned.regression, draws or (300, 900))
+    rows = [(known.bravais, walked(known, asked)) for known in patterns]
+    for bravais in dict.fromkeys(sorted(bravais for bravais, _ in rows)):
+        own = [row for of, row in rows if of == bravais]
+        for name in asked:
+            found, spent = zip(*(row[name] for row in own), strict=True)
+            typer.echo(f"{bravais} {name}: {sum(found)} of {len(own)}, {1000 * sum(spent) / len(own):.0f} ms")
+    both = list(searched(patterns[:searches], learned.odds, learned.regression))
+    for name, own in zip(("drawn starts", "random starts"), zip(*both, strict=True), strict=False):
+        counts = f"first {sum(one.first for one in own)}, listed {sum(one.listed for one in own)} of {len(own)}"
+        typer.echo(f"{name}: {counts}, CPU {sum(one.cpu_s for one in own) / len(own):.2f} s")
 
 
 @cli.command("publish")
