@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app import __version__
+from app.cli_access import settings_to_serve
 from app.cli_aggregates import aggregates
 from app.cli_jobs import jobs
+from app.cli_keys import keys
 from app.cli_models import models
 from app.cli_predict import predict
-from app.cli_settings import read_settings
 from app.cli_solve import solve
 from app.cli_waveform import waveform
 from app.errors import AppError
@@ -37,6 +38,7 @@ cli = typer.Typer(
 )
 cli.add_typer(models)
 cli.add_typer(jobs)
+cli.add_typer(keys)
 cli.command()(predict)
 cli.command()(solve)
 cli.command()(waveform)
@@ -68,11 +70,17 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; default BEAMLINE_HOST or 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; default BEAMLINE_PORT or 8000.")] = None,
     workers: Annotated[int | None, typer.Option(help="Server processes; default BEAMLINE_WORKERS or 1.")] = None,
+    single_user: Annotated[
+        bool, typer.Option("--single-user", help="Make a key for everything and print it; without it nothing works.")
+    ] = False,
+    allow_anonymous: Annotated[
+        bool, typer.Option("--allow-anonymous", help="Let everybody predict and solve, from other machines too.")
+    ] = False,
 ) -> None:
     """Serve over HTTP. Everything else is set by environment variables, see docs/settings.md."""
     import uvicorn
 
-    settings = read_settings()
+    settings = settings_to_serve(host=host, port=port, single_user=single_user, allow_anonymous=allow_anonymous)
     configure_logs(level=settings.log_level, form=settings.log_format)
     count = workers or settings.workers
     if count > 1:
@@ -83,13 +91,15 @@ def serve(
     options: dict[str, Any] = {
         "app": "app.main:service",
         "factory": True,
-        "host": host or settings.host,
-        "port": settings.port if port is None else port,
+        "host": settings.host,
+        "port": settings.port,
         "workers": count,
         # asyncio, not uvloop: uvloop starves new connections under load.
         "loop": "asyncio",
         "http": "app.http_protocol:HttpProtocol",
         "root_path": settings.root_path,
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": settings.trusted_proxies,
         "log_config": None,
         "access_log": False,
         "server_header": False,

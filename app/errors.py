@@ -65,6 +65,13 @@ class Forbidden(AppError):
     title = "This is not allowed"
 
 
+class AccessUnavailable(AppError):
+    """A token that cannot be checked now: the identity provider has not given its keys yet."""
+
+    kind = "access-unavailable"
+    title = "Tokens cannot be checked now"
+
+
 class NotFound(AppError):
     """A model, version or alias that does not exist; the details list those that do."""
 
@@ -119,6 +126,13 @@ class Busy(AppError):
 
     kind = "too-many-requests"
     title = "Too much work is waiting"
+
+
+class RateLimited(AppError):
+    """More requests in a second than one caller may send; the message says how many those are."""
+
+    kind = "rate-limited"
+    title = "Too many requests"
 
 
 class Gone(AppError):

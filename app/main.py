@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from app import __version__
 from app.api import (
+    access_table,
     aggregates,
     docs,
     health,
@@ -34,12 +35,15 @@ from app.api import (
     v2_infer,
     waveform,
 )
-from app.api.access import Access
+from app.api.access import Access, Anonymous, Scope, caller_with
 from app.api.cors import with_cors
 from app.api.edge import Edge
 from app.api.fast_path import FastPath, FastRoute
+from app.api.gate import Gate, Places
 from app.api.guards import EdgeLimits, Guards
 from app.api.indexing_models import LearnedParts
+from app.api.keys import KeyFile
+from app.api.rates import Rates
 from app.api.seams import ModelRegistry
 from app.http_limits import STATE, ConnectionLimits
 from app.jobs.dask_engine import DaskEngine
@@ -82,16 +86,21 @@ _log = structlog.stdlib.get_logger("app.main")
 
 
 class Service(FastAPI):
-    """FastAPI with our edge and the fast path around it and our schemas in its OpenAPI."""
+    """FastAPI with our edge, the gate and the fast path around it and our schemas in its OpenAPI."""
 
     def build_middleware_stack(self) -> ASGIApp:
         inner = FastPath(self.state.fast_routes, super().build_middleware_stack())
+        places = Places(self.routes, self.state.access_table)
+        gate = Gate(places, self.state.access, self.state.rates, inner)
         limits: EdgeLimits = self.state.edge_limits
-        return Edge(with_cors(inner, limits.origins), self.state.metrics, Guards(limits))
+        return Edge(with_cors(gate, limits.origins), self.state.metrics, Guards(limits))
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             self.openapi_schema = docs.completed(super().openapi())
+            access: Access = self.state.access
+            table = self.state.access_table
+            access_table.describe(self.openapi_schema, table, optional=access.open, tokens=access.with_tokens)
         return self.openapi_schema
 
 
@@ -119,7 +128,9 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
     app.state.registry = registry or open_registry(settings)
     app.state.jobs = jobs or open_jobs(settings, app.state.metrics)
     app.state.edge_limits = _edge_limits(settings)
-    app.state.access = Access(settings.admin_key.get_secret_value() if settings.admin_key else None)
+    app.state.access = open_access(settings)
+    app.state.access_table = dict(access_table.TABLE)
+    app.state.rates = Rates(settings.requests_per_s) if settings.requests_per_s else None
     inference = v2_infer.Inference(app.state.registry, _inference_limits(settings))
     app.state.fast_routes = [*_fast_routes(settings, app.state.registry), *v2_infer.fast_routes(inference)]
     problems.install(app)
@@ -197,12 +208,15 @@ def service() -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     registry: ModelRegistry = app.state.registry
     long_work: Jobs = app.state.jobs
+    access: Access = app.state.access
     long_work.start()
+    access.start()
     try:
         async with _serving(registry):
             with _asked_to_stop(long_work.let_go):
                 yield {STATE: _connection_limits(app.state.settings)}
     finally:
+        await anyio.to_thread.run_sync(access.stop)
         await anyio.to_thread.run_sync(long_work.stop)
         _log.info("service stopped")
 
@@ -252,6 +266,18 @@ def open_registry(settings: Settings) -> ModelRegistry:
     return Registry(ModelStore(settings.model_store), poll_s=settings.registry_poll_s)
 
 
+def open_access(settings: Settings) -> Access:
+    """Set up who may do what, as the settings say."""
+    everything = caller_with("single-user", Scope)
+    single = settings.single_user_key
+    return Access(
+        fixed={single.get_secret_value(): everything} if single else {},
+        operator=settings.admin_key.get_secret_value() if settings.admin_key else None,
+        keys=KeyFile(settings.keys_file),
+        anonymous=Anonymous(always=settings.allow_anonymous, without_keys=settings.serves_this_machine_only),
+    )
+
+
 def open_jobs(settings: Settings, metrics: Metrics) -> Jobs:
     """Set up long work as the settings say."""
 
@@ -269,7 +295,8 @@ def open_jobs(settings: Settings, metrics: Metrics) -> Jobs:
     )
     kinds = kinds_of(settings)
     engine = DaskEngine(kinds, options, settings.dask_scheduler) if settings.dask_scheduler else None
-    return Jobs(settings.jobs_database, kinds, options, max_queued=settings.job_queue, on_finished=count, engine=engine)
+    limits = {"max_queued": settings.job_queue, "max_of_owner": settings.max_jobs_per_key}
+    return Jobs(settings.jobs_database, kinds, options, on_finished=count, engine=engine, **limits)
 
 
 def kinds_of(settings: Settings) -> dict[str, Kind]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from difflib import get_close_matches
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "BEAMLINE_"
@@ -51,6 +52,24 @@ class Settings(BaseSettings):
 
     admin_key: Annotated[SecretStr, Field(min_length=16)] | None = None
     """The key that allows to load and unload models and to list jobs, 16 characters or more; without one nobody may."""
+
+    keys_file: Path = Path("state/keys.json")
+    """File of the keys that ``python -m app keys`` makes; read again within seconds when it changes."""
+
+    single_user_key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """One key that allows everything, 16 characters or more; nobody without a key may do anything then."""
+
+    allow_anonymous: bool = False
+    """Whether callers without a key may predict and solve whatever keys there are, and from other machines too."""
+
+    max_jobs_per_key: Annotated[int, Field(ge=1)] = 200
+    """Most jobs of one key that wait or run, a batch of any size being one job; above it the answer is 429."""
+
+    requests_per_s: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Requests in a second of one key, or of one address without a key, in each server process; 0: as many as come."""
+
+    trusted_proxies: str = "127.0.0.1,::1"
+    """Addresses or networks of reverse proxies whose ``X-Forwarded-For`` and ``-Proto`` are believed; empty: none."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log record to write."""
@@ -135,6 +154,23 @@ class Settings(BaseSettings):
 
     root_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)*$")] = ""
     """Path under which a reverse proxy publishes the service, such as ``/models``; empty without one."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for item in filter(None, value.split(",")):
+            ip_network(item.strip())  # a ValueError that says what is wrong
+        return value
+
+    @property
+    def serves_this_machine_only(self) -> bool:
+        """Whether nobody on another machine can reach the address."""
+        if self.host.lower() == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     @model_validator(mode="before")
     @classmethod

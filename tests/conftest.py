@@ -18,7 +18,9 @@ def _quiet_jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep services that a test starts from starting workers, unless it asks for them, and from writing in here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BEAMLINE_JOB_WORKERS", "0")
-        patch.setenv("BEAMLINE_JOBS_DATABASE", f"sqlite:///{tmp_path_factory.mktemp('state')}/jobs.sqlite3")
+        state = tmp_path_factory.mktemp("state")
+        patch.setenv("BEAMLINE_JOBS_DATABASE", f"sqlite:///{state}/jobs.sqlite3")
+        patch.setenv("BEAMLINE_KEYS_FILE", f"{state}/keys.json")
         yield
 
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
+from app.api.access import AccessOf
 from app.api.problems import documented, problem
 from app.api.schema import Output
 from app.api.seams import JobsOf, MetricsOf, ModelState, RegistryOf
@@ -38,12 +39,21 @@ class JobsReady(Output):
     trouble: Annotated[str, Field(description="What keeps all jobs waiting; empty where nothing does.")]
 
 
+class AccessReady(Output):
+    """How the keys of callers stand."""
+
+    trouble: Annotated[
+        str, Field(description="What keeps keys or tokens from being the present ones; empty where nothing does.")
+    ]
+
+
 class Ready(Output):
     """Every model that an alias names is loaded and has answered a warm-up prediction."""
 
     status: Literal["ready"] = "ready"
     models: Annotated[list[str], Field(description="What is loaded, as `name/version`.", examples=[["decay/3"]])]
     jobs: JobsReady
+    access: AccessReady
 
 
 @router.get("/health/live", summary="Is the process alive?", responses=documented())
@@ -55,7 +65,7 @@ async def live() -> Live:
 @router.get(
     "/health/ready", summary="Can it answer predictions?", response_model=Ready, responses=documented("not-ready")
 )
-async def ready(registry: RegistryOf, jobs: JobsOf) -> Ready | Response:
+async def ready(registry: RegistryOf, jobs: JobsOf, access: AccessOf) -> Ready | Response:
     """Answers 200 when every model that an alias names is loaded and warmed up, else 503 with `waiting_for`.
 
     Send traffic only while this answers 200. Workers for long work are listed, and keep nothing waiting.
@@ -71,6 +81,7 @@ async def ready(registry: RegistryOf, jobs: JobsOf) -> Ready | Response:
         jobs=JobsReady(
             workers=state.workers, ready=state.ready, unavailable=dict(state.unavailable), trouble=state.trouble
         ),
+        access=AccessReady(trouble=access.trouble),
     )
 
 

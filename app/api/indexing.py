@@ -12,6 +12,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
+from app.api.access import caller_of
 from app.api.indexing_answers import MEDIA_TYPES, Format, Rows, written
 from app.api.indexing_models import Chosen, LearnedParts
 from app.api.indexing_schema import (
@@ -176,7 +177,10 @@ async def finished(request: Request, jobs: Jobs, work: Work, key: str | None = N
     A caller who hangs up cancels the job, but not where it gave a key: with that it may ask again.
     """
     asked = None if key is None else await anyio.to_thread.run_sync(work.asked)
-    job_id = await jobs.submit(work.kind, work.payload, priority=work.priority, parts=work.parts, key=key, asked=asked)
+    owner = caller_of(request).name
+    job_id = await jobs.submit(
+        work.kind, work.payload, priority=work.priority, parts=work.parts, key=key, asked=asked, owner=owner
+    )
     record = await answer_or_accept(request, jobs, job_id, max_wait_s=work.patience_s, cancel_on_disconnect=key is None)
     return record if isinstance(record, Response) else record.result or b"{}"
 

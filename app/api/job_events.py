@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 
+from app.api.access import CallerOf
 from app.api.jobs import JobId, job_json
 from app.api.problems import documented
 from app.api.seams import JobsOf
@@ -47,11 +48,11 @@ LastEventId = Annotated[
 
 
 async def _changes(
-    job_id: JobId, jobs: JobsOf, last_event_id: LastEventId = None
+    job_id: JobId, jobs: JobsOf, caller: CallerOf, last_event_id: LastEventId = None
 ) -> AsyncIterator[AsyncIterator[JobRecord]]:
     """The changes of a job. What is wrong with it is told before the stream begins."""
     seen = _revision(last_event_id)
-    record = await jobs.get(job_id)
+    record = await jobs.get(job_id, caller.reads)
     if record.finished and record.revision == seen:
         raise HTTPException(NOTHING_MORE)
     async with aclosing(jobs.watch(job_id, seen)) as changes:

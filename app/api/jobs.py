@@ -7,15 +7,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from app.api.access import ACCESS_KINDS, Scope, requires
+from app.api.access import CallerOf
 from app.api.prefer import Preference, preference
 from app.api.problems import KINDS, documented, problem
 from app.api.schema import JSON, Output
 from app.api.seams import JobsOf
+from app.errors import Unauthenticated
 from app.jobs.job import Failure, JobRecord, State
 from app.jobs.service import Jobs
 
@@ -61,7 +62,14 @@ class JobProblem(Output):
 class JobSummary(Output):
     """A job and how it stands, without its result."""
 
-    id: Annotated[str, Field(description="Whoever knows it may look at the job and cancel it.")]
+    id: Annotated[str, Field(description="Its owner, and who may administrate, may look at the job and cancel it.")]
+    owner: Annotated[
+        str | None,
+        Field(
+            description="Who submitted it; `null`: a caller without a key, so that whoever knows the id may do both.",
+            examples=["key:d3-control"],
+        ),
+    ]
     kind: Annotated[str, Field(description="What it works on.", examples=["indexing.solve"])]
     state: Annotated[State, Field(description="`done`, `failed` and `cancelled` are final.")]
     priority: Annotated[int, Field(description="Higher ones are started first: 10 where somebody waits, 0 of batches.")]
@@ -97,22 +105,26 @@ class JobList(Output):
     "",
     summary="List jobs",
     response_model=JobList,
-    responses=documented("invalid-input", "jobs-unavailable", *ACCESS_KINDS),
-    dependencies=[Depends(requires(Scope.ADMIN))],
+    responses=documented("invalid-input", "jobs-unavailable"),
 )
 async def list_jobs(
     jobs: JobsOf,
+    caller: CallerOf,
     state: Annotated[State | None, Query(description="Only those in this state.")] = None,
     kind: Annotated[
         str | None, Query(max_length=64, description="Only those of this kind.", examples=["indexing.batch"])
     ] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED, description="At most as many.")] = 100,
 ) -> Response:
-    """The newest jobs of every service over the same database, without their results.
+    """The caller's newest jobs, without their results; with the scope `admin` those of all.
 
-    Needs the admin key: an id lets its holder read and cancel the job. `python -m app jobs list` does the same.
+    Callers without a key get no list: an id lets them read and cancel the job. `python -m app jobs list` shows all.
     """
-    found = await jobs.list(state=state, kind=kind, limit=limit)
+    if not caller.name:
+        raise Unauthenticated(
+            "Jobs are listed for callers with a key; whoever runs the service makes one: `python -m app keys create`."
+        )
+    found = await jobs.list(state=state, kind=kind, limit=limit, owner=caller.reads)
     return Response(orjson.dumps({"jobs": [summary(record) for record in found]}), media_type=JSON)
 
 
@@ -122,13 +134,13 @@ async def list_jobs(
     response_model=Job,
     responses=documented("not-found", "gone", "invalid-input", "jobs-unavailable"),
 )
-async def show_job(job_id: JobId, jobs: JobsOf) -> Response:
+async def show_job(job_id: JobId, jobs: JobsOf, caller: CallerOf) -> Response:
     """Its state, its progress while it runs, and its result when it is done.
 
     Look again after as many seconds as `Retry-After` says, until the state is `done`, `failed` or `cancelled`. Results
     are kept for a day, or as the service's settings say; afterwards the answer is 410.
     """
-    return job_answer(await jobs.get(job_id))
+    return job_answer(await jobs.get(job_id, caller.reads))
 
 
 @router.delete(
@@ -138,9 +150,9 @@ async def show_job(job_id: JobId, jobs: JobsOf) -> Response:
     responses={202: {"model": Job, "description": "It is being cancelled"}}
     | documented("not-found", "gone", "invalid-input", "jobs-unavailable"),
 )
-async def cancel_job(job_id: JobId, jobs: JobsOf) -> Response:
+async def cancel_job(job_id: JobId, jobs: JobsOf, caller: CallerOf) -> Response:
     """Cancel it: within a second it no longer runs. A job that has finished stays as it is, so asking twice is safe."""
-    record = await jobs.cancel(job_id)
+    record = await jobs.cancel(job_id, caller.reads)
     return job_answer(record, status=200 if record.finished else 202)
 
 
@@ -222,6 +234,7 @@ def summary(record: JobRecord) -> dict[str, Any]:
     """Give a record as the model `JobSummary` has it, as plain data that orjson writes."""
     return {
         "id": record.id,
+        "owner": record.principal or None,
         "kind": record.kind,
         "state": record.state,
         "priority": record.priority,

@@ -110,12 +110,14 @@ KINDS: dict[str, Kind] = dict(
             ),
         ),
         _of(errors.Busy, 429, "Wait as long as Retry-After says, then send the request again.", 2),
+        _of(errors.RateLimited, 429, "Send fewer requests at a time; wait as long as Retry-After says.", 1),
         ("head-too-large", Kind(431, "The head of the request is too large", "Send fewer and shorter headers.")),
         _of(errors.AppError, 500, "Try again; if it happens again, report the request id to whoever runs the service."),
         _of(errors.ModelOutputInvalid, 500, "Ask another model version; report the request id and the model."),
         _of(errors.JobLost, 500, "Report the job's id; its input ended the process that worked on it."),
         _of(errors.JobTimedOut, 500, "Ask for less in one job; how long one may run is a setting of the service."),
         _of(errors.JobsUnavailable, 503, "Wait as long as Retry-After says, then send the request again.", 5),
+        _of(errors.AccessUnavailable, 503, "Wait as long as Retry-After says, or send a key of this service.", 5),
         (
             "too-many-connections",
             Kind(503, "Too many connections", "Wait as long as Retry-After says; keep connections open and few.", 5),
@@ -203,8 +205,10 @@ def at(error: errors.AppError, where: Where) -> errors.AppError:
 
 
 def from_app_error(error: errors.AppError) -> Response:
-    """Answer for an error of a domain or of the registry."""
-    return problem(error.kind, error.message, members=error.details)
+    """Answer for an error of a domain or of the registry; of its details ``retry_after_s`` is a header as well."""
+    wait_s = error.details.get("retry_after_s")
+    headers = None if wait_s is None else {"Retry-After": str(wait_s)}
+    return problem(error.kind, error.message, members=error.details, headers=headers)
 
 
 def _of_app_error(error: Any) -> Response:

@@ -8,7 +8,6 @@ import structlog
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
-from app.api.access import ACCESS_KINDS, Scope, requires
 from app.api.health import READY
 from app.api.models import Name
 from app.api.problems import BODY, documented
@@ -46,8 +45,7 @@ class _OptionalBody(Generic[Model]):
 _INDEX: Final = _OptionalBody(IndexIn, {"all": {"value": {}}, "ready": {"value": {"ready": True}}})
 _LOAD: Final = _OptionalBody(LoadIn, {"load": {"value": {}}})
 _UNLOAD: Final = _OptionalBody(UnloadIn, {"unload": {"value": {}}})
-_CHANGE: Final = documented(*BODY, *ACCESS_KINDS, "not-found", "conflict", "model-refused")
-_ADMIN: Final = [Depends(requires(Scope.ADMIN))]
+_CHANGE: Final = documented(*BODY, "not-found", "conflict", "model-refused")
 
 
 @repository.post(
@@ -74,7 +72,6 @@ def _in_tritons_words(state: ModelState) -> Literal["READY", "UNAVAILABLE"]:
     summary="Bring a model back into service",
     openapi_extra=_LOAD.openapi,
     responses=_CHANGE,
-    dependencies=_ADMIN,
 )
 def load(name: Name, asked: Annotated[LoadIn, Depends(_LOAD)], registry: RegistryOf) -> Changed:
     """Load an unloaded model, and look now for new versions and moved aliases of any model.
@@ -95,7 +92,6 @@ def load(name: Name, asked: Annotated[LoadIn, Depends(_LOAD)], registry: Registr
     summary="Take a model out of service",
     openapi_extra=_UNLOAD.openapi,
     responses=_CHANGE,
-    dependencies=_ADMIN,
 )
 def unload(name: Name, _asked: Annotated[UnloadIn, Depends(_UNLOAD)], registry: RegistryOf) -> Changed:
     """Unload all versions of a model: every endpoint answers 503 for it until it is loaded, also after a restart.

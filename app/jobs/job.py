@@ -62,7 +62,7 @@ class JobRecord:
     """One job as the database has it, without its payload.
 
     Attributes:
-        id: unguessable: whoever knows it may read and cancel the job.
+        id: unguessable: of a job that is nobody's, whoever knows it may read and cancel the job.
         progress: JSON, the last that the job reported; None before the first. Of a job made of parts
             ``{"done": n, "total": n}``.
         result: JSON; of a cancelled job what it had until then, if it gave that.
@@ -72,6 +72,7 @@ class JobRecord:
         parts: how many parts it is made of; 0 where it is not.
         parts_done: how many of them are done.
         created_s, started_s, finished_s: Unix times.
+        principal: who submitted it and may read and cancel it; empty: anybody.
     """
 
     id: str
@@ -88,6 +89,7 @@ class JobRecord:
     revision: int = 0
     parts: int = 0
     parts_done: int = 0
+    principal: str = ""
 
     @property
     def finished(self) -> bool:

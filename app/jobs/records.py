@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
@@ -93,6 +94,10 @@ _FINISH: Final = (
 _REPORT: Final = jobs.update().where(*RUN).values(progress=sa.bindparam("new_progress"), **NEXT_REVISION)
 _WAITS: Final = sa.select(c.id).where(c.state == "queued", c.priority >= sa.bindparam("min_priority")).limit(1)
 _GET: Final = sa.select(*SHOWN).where(c.id == sa.bindparam("job_id"), IS_JOB)
+_UNFINISHED: Final = c.state.in_(["queued", SPLIT, "running"])
+_OF_OWNER: Final = (
+    sa.select(sa.func.count()).select_from(jobs).where(IS_JOB, _UNFINISHED, c.principal == sa.bindparam("whose"))
+)
 
 
 class Records:
@@ -132,6 +137,7 @@ class Records:
         key: str | None = None,
         asked: bytes | None = None,
         principal: str = "",
+        max_of_owner: int | None = None,
     ) -> str:
         """Queue a job, with all its parts or not at all, and give its id.
 
@@ -143,15 +149,17 @@ class Records:
             parts: the payload of each part.
             key: of the caller's choice: a job that was added with it before, and is still kept, is not added again.
             asked: what makes two jobs with one key the same; payload and parts where it is left out.
-            principal: whose key it is.
+            principal: who submits it; the key is one of its own. Empty: anybody.
+            max_of_owner: most jobs of one principal that wait or run; it does not count for anybody's.
 
         Raises:
-            Busy: as many as ``max_queued`` wait already.
+            Busy: as many as ``max_queued`` wait already, or as many as ``max_of_owner`` of this owner are under way.
             IdempotencyConflict: the key came before with another job.
         """
         row = self._row(kind, payload, priority=priority, parts=parts, principal=principal)
+        limits = _Limits(max_queued, max_of_owner if principal else None)
         if key is None:
-            return self._insert(row, parts, max_queued)
+            return self._insert(row, parts, limits)
         same: tuple[bytes, Sequence[bytes]] = (payload, parts) if asked is None else (asked, ())
         row |= {"idempotency": sha256(key.encode()).hexdigest(), "work": _digest(kind, *same)}
         for _ in range(KEY_TRIES):
@@ -159,28 +167,34 @@ class Records:
             if known is not None:
                 return known
             try:
-                return self._insert(row, parts, max_queued)
+                return self._insert(row, parts, limits)
             except _KeyTaken:  # by another process, this moment
                 continue
         raise JobsUnavailable("The database of jobs does not say whether this key is known; try again.")
 
-    def get(self, job_id: str) -> JobRecord:
+    def get(self, job_id: str, reader: str | None = None) -> JobRecord:
         """Give one record.
+
+        Args:
+            reader: who asks: the jobs of others are not there for it. None: somebody who sees those of all.
 
         Raises:
             NotFound: no such id.
             Gone: it has finished, and its record was kept as long as the service keeps them.
         """
         rows = self._database.rows(_GET, {"job_id": job_id})
-        if not rows:
+        if not rows or (reader is not None and rows[0].principal not in ("", reader)):
             raise NotFound("there is no job of that id")
         if rows[0].state == EXPIRED:
             raise Gone("the job has finished, and its result is no longer kept")
         return record(rows[0])
 
-    def newest(self, *, state: State | None = None, kind: str | None = None, limit: int) -> list[JobRecord]:
-        """Give the records of jobs, without their results, the newest first."""
+    def newest(
+        self, *, state: State | None = None, kind: str | None = None, owner: str | None = None, limit: int
+    ) -> list[JobRecord]:
+        """Give the records of jobs, without their results, the newest first; with an owner only those of its own."""
         wanted = [IS_JOB, c.state != EXPIRED]
+        wanted += [] if owner is None else [c.principal == owner]
         wanted += [] if state is None else [shown_state == state]
         wanted += [] if kind is None else [c.kind == kind]
         asked = sa.select(*SUMMARY).where(*wanted).order_by(c.created_s.desc(), c.id).limit(limit)
@@ -348,15 +362,17 @@ class Records:
             "payload": payload,
         }
 
-    def _insert(self, row: dict[str, Any], parts: Sequence[bytes], max_queued: int) -> str:
-        values = {"max_queued": max_queued} | {f"new_{name}": value for name, value in row.items()}
+    def _insert(self, row: dict[str, Any], parts: Sequence[bytes], limits: _Limits) -> str:
+        values = {"max_queued": limits.queued} | {f"new_{name}": value for name, value in row.items()}
         with self._database.transaction() as connection:
+            if limits.of_owner is not None:
+                limits.check(connection.execute(_OF_OWNER, {"whose": row["principal"]}).scalar_one())
             try:
                 queued = connection.execute(_ADD, values).first()
             except IntegrityError:
                 raise _KeyTaken from None
             if queued is None:
-                raise Busy(f"{max_queued} jobs are waiting already; send this one again a little later")
+                raise Busy(f"{limits.queued} jobs are waiting already; send this one again a little later")
             if parts:
                 connection.execute(jobs.insert(), family.part_rows(row, parts))
         return row["id"]
@@ -388,6 +404,28 @@ class Records:
         self._database.change(jobs.update().where(*RUN).values(**again), run_of(claim))
         if claim.parent:
             self._database.change(family.drop_unwanted(claim))
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """How many jobs there may be when one is added.
+
+    Attributes:
+        queued: that wait.
+        of_owner: of the same owner, that wait or run; None: as many as wait. On PostgreSQL two that are added in the
+            same moment do not see each other, so that there may be one or two more.
+    """
+
+    queued: int
+    of_owner: int | None
+
+    def check(self, unfinished: int) -> None:
+        """Refuse one more where its owner has as many as it may."""
+        if self.of_owner is not None and unfinished >= self.of_owner:
+            raise Busy(
+                f"{unfinished} jobs of this key wait or run already, and {self.of_owner} are allowed; wait for one of "
+                "them, cancel one, or send many patterns as one batch"
+            )
 
 
 class _KeyTaken(Exception):

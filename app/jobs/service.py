@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
@@ -41,6 +41,7 @@ class Jobs:
         kinds: see `app.jobs.kinds`.
         options: how the engine runs them.
         max_queued: more waiting jobs than this are refused.
+        max_of_owner: more jobs of one owner, waiting or running, are refused; None: as many as may wait.
         on_finished: called, in another thread, with each job that this process has ended.
         engine: another engine than the embedded one.
     """
@@ -52,12 +53,14 @@ class Jobs:
         options: EngineOptions,
         *,
         max_queued: int = 1000,
+        max_of_owner: int | None = None,
         on_finished: Callable[[JobRecord], None] | None = None,
         engine: Engine | None = None,
     ) -> None:
         self._url = url
         self._kinds = dict(kinds)
         self._max_queued = max_queued
+        self._max_of_owner = max_of_owner
         self._told_finished = on_finished
         self._engine: Engine = engine or EmbeddedEngine(kinds, options)
         self._records: Records | None = None
@@ -94,6 +97,7 @@ class Jobs:
         parts: Sequence[bytes] = (),
         key: str | None = None,
         asked: bytes | None = None,
+        owner: str = "",
     ) -> str:
         """Queue a job and give its id.
 
@@ -106,9 +110,10 @@ class Jobs:
             key: of the caller's choice; the same key with the same work gives the id of the same job, for as long as
                 its record is kept.
             asked: what makes the work the same, where payload and parts say more than the caller did.
+            owner: who submits it, and may look at it and cancel it; keys are its own. Empty: anybody.
 
         Raises:
-            Busy: too many jobs wait.
+            Busy: too many jobs wait, or too many of this owner are under way.
             IdempotencyConflict: the key came before with other work.
             JobsUnavailable: the database fails, or the workers cannot load the code of this kind.
         """
@@ -118,22 +123,22 @@ class Jobs:
             raise ValueError(f"jobs of the kind {kind!r} cannot be made of parts: nothing joins them")
         if kind in self.status().unavailable:
             raise JobsUnavailable(f"Jobs of the kind {kind} cannot run here; the service's log says why.")
-        limit = self._max_queued
-        job_id = await self._ask(
-            lambda records: records.add(
-                kind, payload, priority=priority, max_queued=limit, parts=parts, key=key, asked=asked
-            )
-        )
+        job: dict[str, Any] = {"priority": priority, "parts": parts, "key": key, "asked": asked, "principal": owner}
+        limits = {"max_queued": self._max_queued, "max_of_owner": self._max_of_owner}
+        job_id = await self._ask(lambda records: records.add(kind, payload, **job, **limits))
         self._engine.wake()
         return job_id
 
-    async def get(self, job_id: str) -> JobRecord:
+    async def get(self, job_id: str, reader: str | None = None) -> JobRecord:
         """Give the present record.
+
+        Args:
+            reader: who asks, as for `app.jobs.records.Records.get`.
 
         Raises:
             NotFound, Gone, JobsUnavailable: as for `app.jobs.records.Records.get`.
         """
-        return await self._ask(lambda records: records.get(job_id))
+        return await self._ask(lambda records: records.get(job_id, reader))
 
     async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
         """Give the record as soon as the job has finished, or after ``timeout_s`` or `let_go` as it is then.
@@ -186,26 +191,32 @@ class Jobs:
         self._watching.let_go()
 
     async def list(
-        self, *, state: State | None = None, kind: str | None = None, limit: int = 100
+        self, *, state: State | None = None, kind: str | None = None, owner: str | None = None, limit: int = 100
     ) -> Sequence[JobRecord]:
         """Give the records of jobs, without their results, the newest first.
 
         Args:
             state: only those in this state.
             kind: only those of this kind.
+            owner: only those that it submitted.
             limit: at most as many.
 
         Raises:
             JobsUnavailable: the database fails.
         """
-        return await self._ask(lambda records: records.newest(state=state, kind=kind, limit=limit))
+        return await self._ask(lambda records: records.newest(state=state, kind=kind, owner=owner, limit=limit))
 
-    async def cancel(self, job_id: str) -> JobRecord:
+    async def cancel(self, job_id: str, reader: str | None = None) -> JobRecord:
         """Cancel a job and give its record, normally as it is after the end; of a finished job nothing changes.
+
+        Args:
+            reader: who asks; a job that it may not read it may not cancel.
 
         Raises:
             NotFound, Gone, JobsUnavailable: as for `get`.
         """
+        if reader is not None:
+            await self.get(job_id, reader)
         record = await self._ask(lambda records: records.cancel(job_id))
         self._engine.cancel(job_id)
         if record.finished:

@@ -70,7 +70,7 @@ shown_state = sa.case(
 """The state as callers know it: from its first part to the end of its join a job runs."""
 
 SUMMARY: Final = (c.id, c.kind, shown_state, c.priority, c.attempts, c.progress, c.failure, c.created_s,
-                  c.started_s, c.finished_s, c.revision, c.parts, c.parts_done)  # fmt: skip
+                  c.started_s, c.finished_s, c.revision, c.parts, c.parts_done, c.principal)  # fmt: skip
 """What `record` reads, without the result."""
 SHOWN: Final = (*SUMMARY, c.result)
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
+from app.api.access_table import EVERYBODY, rows
 from app.api.fast_path import FastPath, FastRequest, FastRoute
 from app.api.polarization_schema import PredictRequest
 from app.api.schema import JsonBody
@@ -58,6 +59,7 @@ HANDLERS: dict[str, Callable[[FastRequest], Response | Awaitable[Response | None
     "/models/{name}/infer": _said,
     "/models/{name}/versions/{version}/infer": _said,
 }
+METHODS = ["GET", "POST", "PUT"]
 
 
 @pytest.fixture
@@ -65,8 +67,9 @@ def client() -> Iterator[TestClient]:
     """Behind the fast routes stand the same paths in FastAPI, which say that they are not fast, or fail alike."""
     app = create_app(Settings(max_body_bytes=LIMIT), registry=FakeRegistry())
     app.state.fast_routes = [FastRoute(path, handle, LIMIT) for path, handle in HANDLERS.items()]
+    app.state.access_table |= rows(EVERYBODY, [f"{method} {path}" for method in METHODS for path in HANDLERS])
     for path in HANDLERS:
-        app.add_api_route(path, _slow(path), methods=["GET", "POST", "PUT"])
+        app.add_api_route(path, _slow(path), methods=METHODS)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

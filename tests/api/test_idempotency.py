@@ -9,8 +9,9 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
-from app.api.access import Access
+from app.settings import Settings
 from tests.api.indexing_client import application, serving
 from tests.api.live import live
 from tests.api.test_problems import assert_problem
@@ -37,8 +38,8 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with serving(tmp_path_factory.mktemp("jobs")) as client:
-        client.app.state.access = Access("secret")  # type: ignore[attr-defined]
+    settings = Settings(max_solve_seconds=60, max_patterns=5, admin_key=SecretStr("the-key-of-the-operator"))
+    with serving(tmp_path_factory.mktemp("jobs"), settings) as client:
         yield client
 
 
@@ -48,7 +49,7 @@ def send(client: Any, request: tuple[str, dict[str, Any]], key: str, prefer: str
 
 
 def ids(client: TestClient) -> set[str]:
-    listed = client.get("/jobs?limit=1000", headers={"Authorization": "Apikey secret"}).json()["jobs"]
+    listed = client.get("/jobs?limit=1000", headers={"Authorization": "Apikey the-key-of-the-operator"}).json()["jobs"]
     return {job["id"] for job in listed}
 
 

@@ -18,6 +18,7 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import Response as Answer
 
+from app.api.access_table import EVERYBODY, rows
 from app.api.seams import JobsOf
 from app.jobs.engine import EngineOptions
 from app.jobs.service import Jobs
@@ -53,6 +54,7 @@ class Served:
 def serving(folder: Path, **options: Any) -> Iterator[Served]:
     jobs = Jobs(f"sqlite:///{folder}/jobs.sqlite3", KINDS, EngineOptions(**options))
     app = create_app(Settings(), registry=FakeRegistry([]), jobs=jobs)
+    app.state.access_table |= rows(EVERYBODY, ["POST /submit/{kind}"])
     loop: list[asyncio.AbstractEventLoop] = []
 
     @app.post("/submit/{kind}")

@@ -13,10 +13,11 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from pydantic import SecretStr
 from starlette.responses import Response as Answer
 from starlette.types import Message
 
-from app.api.access import Access
+from app.api.access_table import EVERYBODY, rows
 from app.api.jobs import JobList, answer_or_accept
 from app.api.prefer import Preference, preference
 from app.api.seams import JobsOf
@@ -30,9 +31,12 @@ from tests.fakes import FakeRegistry
 from tests.jobs.sample_kinds import KINDS
 
 LONGEST_S = 20.0
+SECRET = "the-key-of-the-operator"
 
 
 def _add_endpoint(app: FastAPI) -> None:
+    app.state.access_table |= rows(EVERYBODY, ["POST /work/{kind}"])
+
     @app.post("/work/{kind}")
     async def work(kind: str, jobs: JobsOf, request: Request) -> Answer:
         job_id = app.state.latest = await jobs.submit(kind, await request.body())
@@ -43,7 +47,7 @@ def _add_endpoint(app: FastAPI) -> None:
 def service(tmp_path_factory: pytest.TempPathFactory, *, max_queued: int = 100, **options: Any) -> TestClient:
     url = f"sqlite:///{tmp_path_factory.mktemp('jobs')}/jobs.sqlite3"
     jobs = Jobs(url, KINDS, EngineOptions(**options), max_queued=max_queued)
-    app = create_app(Settings(), registry=FakeRegistry([]), jobs=jobs)
+    app = create_app(Settings(admin_key=SecretStr(SECRET)), registry=FakeRegistry([]), jobs=jobs)
     app.state.latest = None
     _add_endpoint(app)
     return TestClient(app)
@@ -209,31 +213,22 @@ def test_what_cannot_run_is_listed_and_keeps_nothing_waiting(tmp_path: Path) -> 
 
 # --- the list ---------------------------------------------------------------------------------------------------------
 
-KEY = {"Authorization": "Apikey secret"}
+KEY = {"Authorization": f"Apikey {SECRET}"}
 
 
-@pytest.fixture
-def guarded(idle: TestClient) -> TestClient:
-    """A service whose operator has the key "secret"."""
-    idle.app.state.access = Access("secret")  # type: ignore[attr-defined]
-    return idle
+def test_who_has_no_key_gets_no_list(idle: TestClient) -> None:
+    assert_problem(idle.get("/jobs"), "unauthenticated")
+    assert_problem(idle.get("/jobs", headers={"Authorization": "Apikey wrong"}), "unauthenticated")
 
 
-def test_the_list_is_for_the_operator_alone(guarded: TestClient) -> None:
-    assert_problem(guarded.get("/jobs"), "unauthenticated")
-    assert_problem(guarded.get("/jobs", headers={"Authorization": "Apikey wrong"}), "unauthenticated")
-    guarded.app.state.access = Access()  # type: ignore[attr-defined]
-    assert_problem(guarded.get("/jobs", headers=KEY), "forbidden")
-
-
-def test_the_newest_jobs_are_listed_first(guarded: TestClient) -> None:
+def test_the_newest_jobs_are_listed_first(idle: TestClient) -> None:
     ids = []
     for kind in ("echo", "count", "echo"):
-        ids.append(post(guarded, kind, prefer="respond-async").json()["id"])
-        guarded.delete(f"/jobs/{ids[-1]}")
+        ids.append(post(idle, kind, prefer="respond-async").json()["id"])
+        idle.delete(f"/jobs/{ids[-1]}")
 
     def listed(**query: Any) -> list[str]:
-        response = guarded.get("/jobs", params=query, headers=KEY)
+        response = idle.get("/jobs", params=query, headers=KEY)
         assert response.status_code == 200
         JobList.model_validate_json(response.content)
         return [job["id"] for job in response.json()["jobs"]]
@@ -246,8 +241,8 @@ def test_the_newest_jobs_are_listed_first(guarded: TestClient) -> None:
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "state=lost", "kind=" + "a" * 65])
-def test_a_list_that_makes_no_sense_is_refused(guarded: TestClient, query: str) -> None:
-    assert_problem(guarded.get(f"/jobs?{query}", headers=KEY), "invalid-input")
+def test_a_list_that_makes_no_sense_is_refused(idle: TestClient, query: str) -> None:
+    assert_problem(idle.get(f"/jobs?{query}", headers=KEY), "invalid-input")
 
 
 # --- what is not there ------------------------------------------------------------------------------------------------
