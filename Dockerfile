@@ -39,14 +39,14 @@ COPY pyproject.toml uv.lock ./
 FROM tools AS packages
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     /opt/uv/uv sync --quiet --locked --python /usr/bin/python3 --no-default-groups --group service --group cluster \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib
+    && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 # ---- The project, with the solver compiled: for every x86-64 processor since 2013, so that it need not be compiled again
 FROM packages AS project
 COPY app app
 COPY model_store /models
 ENV NUMBA_CPU_NAME=x86-64-v3
-RUN python3 -m compileall -q --invalidation-mode unchecked-hash app \
+RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash app \
     && /opt/venv/bin/python -c "from app.indexing.job import warm_up; warm_up(); warm_up('/models')" \
     && chmod -R a+rX,go-w /app/app /models
 
@@ -112,7 +112,7 @@ CMD ["serve"]
 FROM tools AS packages-gpu
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     /opt/uv/uv sync --quiet --locked --python /usr/bin/python3 --no-default-groups --group service --group gpu \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib
+    && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM base AS gpu
 COPY --from=packages-gpu /opt/venv /opt/venv

@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help audit sbom serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing lint format lock hooks setup-service setup-cluster setup-browser setup clean
+.PHONY: help image-test bundle bundle-test audit sbom serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing lint format lock hooks setup-service setup-cluster setup-browser setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,6 +72,15 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
 sbom: $(UV) ## Write what a serving machine runs to dist/, as CycloneDX JSON
 	@UV_PROJECT_ENVIRONMENT=.tools/service $(SYNC) --no-default-groups --group service
 	@$(SUPPLY) python tools/supply/sbom.py --python .tools/service/bin/python --output dist/beamline-model-server-$(VERSION).cdx.json
+
+image-test: setup-service ## Build the image without a container engine, run it hardened and ask it (root; a few minutes)
+	@$(BIN)/python tools/image_test.py $(ARGS)
+
+bundle: setup-service ## Gather all that an installation without a network needs into one tar; ARGS='--pythons "3.11 3.12"'
+	@$(BIN)/python tools/bundle.py --uv $(UV) $(ARGS)
+
+bundle-test: setup-service ## Make the bundle, install it with the network cut, and ask what was installed
+	@$(BIN)/python tools/bundle_test.py --uv $(UV) $(ARGS)
 
 lock: $(UV) ## Lock the newest versions that pyproject.toml allows
 	$(UV) lock --upgrade
