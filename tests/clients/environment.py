@@ -23,13 +23,14 @@ def python_with(client: str) -> Path:
     with (environment.parent / f".{client}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.is_file() or stamp.read_text() != wanted:
-            _uv("venv", "--clear", "--no-project", "--python", sys.executable, str(environment))
-            _uv("pip", "sync", "--python", str(python), str(requirements))
+            uv("venv", "--clear", "--no-project", "--python", sys.executable, str(environment))
+            uv("pip", "sync", "--python", str(python), str(requirements))
             stamp.write_text(wanted)
     return python
 
 
-def _uv(*arguments: str) -> None:
+def uv(*arguments: str) -> None:
+    """Run this project's uv."""
     ours = [str(path) for path in sorted(TOOLS.glob("uv-*")) if path.is_symlink()]
     uv = (ours[-1:] or [shutil.which("uv")])[0]
     assert uv is not None, "there is no uv; `make setup` gets it"
