@@ -77,6 +77,7 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     BEAMLINE_HOST=0.0.0.0 \
     BEAMLINE_PORT=8000 \
     BEAMLINE_LOG_FORMAT=json \
+    BEAMLINE_KEYS_FILE=/state/keys.json \
     BEAMLINE_MODEL_STORE=/models \
     BEAMLINE_JOBS_DATABASE=sqlite:////state/jobs.sqlite3
 WORKDIR /app

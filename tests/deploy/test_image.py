@@ -41,7 +41,7 @@ def test_its_variables_are_settings_that_a_container_needs(monkeypatch: pytest.M
     settings = Settings()
     assert not ip_address(settings.host).is_loopback
     assert (settings.port, settings.log_format) == (8000, "json")
-    assert settings.model_store == Path("/models")
+    assert (settings.model_store, settings.keys_file) == (Path("/models"), Path("/state/keys.json"))
     assert settings.jobs_database.startswith("sqlite:////state/")
 
 
