@@ -80,6 +80,11 @@ def serve(
     """Serve over HTTP. Everything else is set by environment variables, see docs/settings.md."""
     import uvicorn
 
+    from app.listening import inherited, serve_on
+
+    held = inherited()
+    if held is not None:
+        host, port = held.getsockname()[:2]
     settings = settings_to_serve(host=host, port=port, single_user=single_user, allow_anonymous=allow_anonymous)
     configure_logs(level=settings.log_level, form=settings.log_format)
     count = workers or settings.workers
@@ -105,7 +110,9 @@ def serve(
         "server_header": False,
         "timeout_graceful_shutdown": 10,
     }
-    if count == 1:
+    if held is not None:
+        serve_on(held, uvicorn.Config(**options))
+    elif count == 1:
         uvicorn.run(**options)
     else:
         _run_workers(uvicorn.Config(**options))

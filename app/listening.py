@@ -6,12 +6,22 @@ there are: a client that opens sixteen at once may find them all in one process,
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
 
 import structlog
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from app.errors import InvalidInput
+
+FIRST_INHERITED: Final = 3
+"""File descriptor at which systemd's protocol begins (sd_listen_fds)."""
 
 _log = structlog.stdlib.get_logger("app.listening")
 
@@ -57,3 +67,43 @@ def _beside(family: int, address: tuple[str, int]) -> socket.socket:
     own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     own.bind(address)
     return own
+
+
+def inherited() -> socket.socket | None:
+    """The socket that a supervisor such as systemd holds for this process, once; None where there is none.
+
+    The supervisor keeps it while the service restarts, so that connections wait instead of being refused.
+
+    Raises:
+        InvalidInput: there are several sockets, or one that is not of TCP.
+    """
+    given = {name: os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    if given["LISTEN_PID"] != str(os.getpid()):  # it was meant for another process
+        return None
+    if given["LISTEN_FDS"] != "1":
+        raise InvalidInput(f"the supervisor gave {given['LISTEN_FDS'] or 'no'} sockets; give one, of TCP")
+    held = socket.socket(fileno=FIRST_INHERITED)
+    if held.family not in (socket.AF_INET, socket.AF_INET6) or held.type != socket.SOCK_STREAM:
+        raise InvalidInput("the supervisor gave a socket that is not of TCP; give an address and a port")
+    held.set_inheritable(False)
+    held.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return held
+
+
+def serve_on(held: socket.socket, config: uvicorn.Config) -> None:
+    """What `uvicorn.run` does, over a socket that is there already; several processes accept from the same one.
+
+    Raises:
+        SystemExit: the service did not start.
+    """
+    host, port = held.getsockname()[:2]
+    name = f"[{host}]" if ":" in host else host
+    _log.info(f"Uvicorn running on http://{name}:{port} (the socket is the supervisor's)")
+    with suppress(KeyboardInterrupt):
+        if config.workers > 1:
+            Multiprocess(config, sockets=[held]).run()
+            return
+        server = uvicorn.Server(config)
+        server.run(sockets=[held])
+        if not server.started:
+            sys.exit(STARTUP_FAILURE)
