@@ -65,7 +65,7 @@ def chromium() -> Iterator[Browser]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a service with the shipped models and one worker."""
     state = tmp_path_factory.mktemp("console")
-    settings = {"job_workers": "1", "jobs_database": f"sqlite:///{state}/jobs.sqlite3"}
+    settings = {"job_workers": "1", "jobs_database": f"sqlite:///{state}/jobs.sqlite3", "keys_file": f"{state}/keys"}
     with served(REPOSITORY / "model_store", **settings) as address:
         yield f"http://{address}/"
 

@@ -19,7 +19,7 @@ QUARTZ_ATOMS = (("Si", (0.4697, 0.0, 2 / 3)), ("O", (0.4135, 0.2669, 0.7858)))
 
 def quartz() -> str:
     """Powder pattern of quartz: intensities of its structure, pseudo-Voigt lines, Poisson noise."""
-    two_theta = np.arange(18.0, 86.0, 0.025)
+    two_theta = np.arange(18.0, 84.0, 0.025)
     counts = 60.0 - 0.35 * two_theta
     for position, intensity in _quartz_lines():
         counts += intensity * _line(two_theta - position, 0.13 + 0.0003 * position)

@@ -91,7 +91,7 @@ def test_everything_works_by_keyboard_alone(tab: Tab) -> None:
     press("4")
     expect(page.get_by_role("radio", name="Aggregates")).to_be_checked()
     press("Shift+?")
-    dialog = page.get_by_role("dialog", name="Keys")
+    dialog = page.get_by_role("dialog", name="Shortcuts")
     expect(dialog).to_be_visible()
     dialog.get_by_label("Single keys work").press("Space")
     press("Escape")
@@ -130,15 +130,17 @@ def violations(page: Page) -> list[str]:
     return [f"{rule['id']}: {node['html'][:160]}" for rule in found for node in rule["nodes"][:3]]
 
 
-@pytest.mark.parametrize("width", [390, 768, 3840])
-def test_no_screen_scrolls_sideways(open_tab: Callable[..., Tab], width: int) -> None:
-    page = open_tab(viewport={"width": width, "height": 900}).open()
+def test_no_screen_scrolls_sideways_and_type_grows_with_it(open_tab: Callable[..., Tab]) -> None:
+    page = open_tab(viewport={"width": 390, "height": 844}).open()
     page.click("[data-example=aggregates]")
     expect(page.locator(".picture img")).to_be_visible()
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
-    size = page.evaluate("parseFloat(getComputedStyle(document.documentElement).fontSize)")
-    assert size >= (16 if width < 3000 else 20)
     expect(page.locator(".headline")).to_be_in_viewport()
+    for width, least_px in ((390, 16), (768, 16), (1440, 16), (3840, 20)):
+        page.set_viewport_size({"width": width, "height": 900})
+        for view in ("analyse", "jobs", "models"):
+            page.evaluate("view => { location.hash = view }", view)
+            assert page.evaluate("document.scrollingElement.scrollWidth") <= width, (view, width)
+        assert page.evaluate("parseFloat(getComputedStyle(document.documentElement).fontSize)") >= least_px
 
 
 def test_models_have_versions_cards_metrics_and_one_is_stable(tab: Tab) -> None:

@@ -1,5 +1,5 @@
 // The first page: a file in, the picture and the numbers out.
-import { ask, askJson, ended, follow } from "./api.js";
+import { ask, askJson, ended, follow, Problem } from "./api.js";
 import { callOf, randomName, request, split } from "./call.js";
 import { announce, el, fill } from "./dom.js";
 import { InputView } from "./input.js";
@@ -91,7 +91,7 @@ export class AnalyseView {
 
   /** Ask, and show what comes back. */
   async run() {
-    if (!this.input.given) return;
+    if (!this.input.given) return announce("Give a file first", true);
     this.stop();
     const controller = new AbortController();
     this.controller = controller;
@@ -146,7 +146,7 @@ export class AnalyseView {
 
   async finish(job, view, signal) {
     this.job = null;
-    if (job.state === "failed") throw Object.assign(new Error(job.problem.detail), { errors: [], kind: "", requestId: null, ...job.problem });
+    if (job.state === "failed") throw new Problem(job.problem);
     if (job.state === "cancelled") return this.cancelled();
     await view.show(this.answer, job.result, signal);
   }

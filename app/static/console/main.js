@@ -143,7 +143,7 @@ function help() {
   const on = el("input", { type: "checkbox", id: "single-keys", checked: kept.get("single-keys") !== "off",
     onchange: () => kept.set("single-keys", on.checked ? null : "off") });
   const dialog = el("dialog", { "aria-labelledby": "help-title", onclose: () => dialog.remove() }, el("form", { method: "dialog" },
-    el("h2", { id: "help-title" }, "Keys"),
+    el("h2", { id: "help-title" }, "Shortcuts"),
     el("dl.keys", {}, SHORTCUTS.map(([keys_, text]) => [el("dt", {}, keys_.split(" ").map((one) => el("kbd", {}, one))), el("dd", {}, text)])),
     el("p.field.check", {}, on, el("label", { for: "single-keys" }, "Single keys work (outside of fields)")),
     el("p.actions", {}, el("button.primary", {}, "Close"))));

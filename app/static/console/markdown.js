@@ -48,7 +48,8 @@ function tableOf(lines) {
   const isNumber = (cell = "") => cell.trim() === "" || /^[\s*`]*[-+±<>]?\s*[\d.,]+/.test(cell);
   const filled = body.filter((row) => !isRule(row));
   const numeric = head.map((_, at) => filled.every((row) => isNumber(row[at])));
-  const cells = (row, tag) => row.map((cell, at) => el(tag, { class: numeric[at] ? "num" : null }, inline(cell.trim())));
+  const short = head.map((_, at) => filled.every((row) => (row[at] || "").length < 40));
+  const cells = (row, tag) => row.map((cell, at) => el(tag, { class: numeric[at] ? "num" : short[at] ? "short" : null }, inline(cell.trim())));
   return el("div.scroll", { tabindex: 0, role: "group", "aria-label": "Table" }, el("table", {},
     el("thead", {}, el("tr", {}, cells(head, "th"))),
     el("tbody", {}, filled.map((row) => el("tr", {}, cells(row, "td"))))));

@@ -10,6 +10,9 @@ import { ENDINGS, MOST_PANELS, TASKS } from "./tasks.js";
 const PLAIN = new Set(["polarization", "indexing", "waveform"]);
 /** Their pictures are drawn on white with lines: turned over at night. Patterns have colours that mean something. */
 
+let drawn = null;
+/** Address of the last picture, given back with the next: a page stays open for a night. */
+
 /** One answer. `call.path` is null where only the numbers are known. */
 export class ResultView {
   constructor(call, name) {
@@ -49,8 +52,9 @@ export class ResultView {
     try {
       const [path, options] = request(this.pictured(), "image/svg+xml");
       const blob = await (await ask(path, { ...options, signal })).blob();
-      const address = URL.createObjectURL(blob);
-      const image = el("img", { src: address, alt: `${this.task.title} of ${this.name}: ${title}` });
+      if (drawn) URL.revokeObjectURL(drawn);
+      drawn = URL.createObjectURL(blob);
+      const image = el("img", { src: drawn, alt: `${this.task.title} of ${this.name}: ${title}` });
       await image.decode();
       const turned = el("button.quiet.small.turn", { type: "button", "aria-pressed": "false", onclick: () => {
         turned.setAttribute("aria-pressed", String(this.figure.classList.toggle("as-it-is")));

@@ -71,13 +71,13 @@ function columns(choose) {
     { head: "No.", cell: choose },
     { head: "Probability", num: true, title: "Calibrated probability that this cell is the lattice", cell: (s) => bar(s.probability ?? s.weight) },
     { head: "Lattice", cell: (s) => s.bravais },
+    { head: "M20", num: true, title: "De Wolff's figure of merit", cell: (s) => num(s.m20, 3) },
+    { head: "Indexed", num: true, cell: (s) => `${s.n_indexed}/${s.n_lines}` },
     constant("a_ang", "a [Å]", 4), constant("b_ang", "b [Å]", 4), constant("c_ang", "c [Å]", 4),
     constant("alpha_deg", "α [°]", 2), constant("beta_deg", "β [°]", 2), constant("gamma_deg", "γ [°]", 2),
     { head: "V [Å³]", num: true, cell: (s) => fixed(s.volume_ang3, 1) },
-    { head: "M20", num: true, title: "De Wolff's figure of merit", cell: (s) => num(s.m20, 3) },
-    { head: "F20", num: true, title: "Smith and Snyder's figure of merit", cell: (s) => num(s.f20, 3) },
-    { head: "Indexed", num: true, cell: (s) => `${s.n_indexed}/${s.n_lines}` },
     { head: "Symbol", title: "Most probable extinction symbol", cell: (s) => s.extinctions[0]?.symbol ?? "–" },
+    { head: "F20", num: true, title: "Smith and Snyder's figure of merit", cell: (s) => num(s.f20, 3) },
   ];
 }
 
