@@ -25,9 +25,6 @@ from app.logs import configure_logs
 if TYPE_CHECKING:
     import uvicorn
 
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""For each of several server processes; what the environment says goes before."""
-
 cli = typer.Typer(
     name="python -m app",
     help="Model server for beamlines.",
@@ -91,8 +88,6 @@ def serve(
     if count > 1:
         # The workers share their counters through files; the variable must be set before they import the client.
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="beamline-metrics-"))
-        # As many BLAS threads as cores in as many processes: memory for nothing.
-        os.environ |= _ONE_THREAD | os.environ
     options: dict[str, Any] = {
         "app": "app.main:service",
         "factory": True,
