@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help image-test bundle bundle-test audit sbom serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing lint format lock hooks setup-service setup-cluster setup-browser setup clean
+.PHONY: help docs image-test bundle bundle-test audit sbom serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing lint format lock hooks setup-service setup-cluster setup-browser setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,10 @@ bench-dask: setup ## A batch of powder patterns on one and two Dask workers, and
 BENCH_CASES ?= ../shared/data/indexing/simulated.json ../shared/data/indexing/measured.json
 bench-indexing: setup ## How often and how fast known cells are found; ARGS="--peer fox --budgets 0.1,1,10"
 	@$(BIN)/python -m benchmarks.indexing --cases $(BENCH_CASES) $(ARGS)
+
+docs: setup ## Build the documentation site into dist/docs, with its links checked
+	@$(SYNC) --inexact --no-default-groups --group docs
+	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --strict
 
 lint: setup ## Check format, style, types and layers
 	$(BIN)/ruff format --check
