@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from app.api.access import Scope
+from app.api.keys import create_key
 from beamline_client import Client
 from tests.served import REPOSITORY, served
 
@@ -15,17 +17,39 @@ QUARTZ_D_ANG = [4.2551, 3.3434, 2.4567, 2.2813, 2.2365, 2.1276, 1.9797, 1.8179, 
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The keys of the service; with it, nobody without a key may do anything."""
+    return tmp_path_factory.mktemp("keys") / "keys.json"
+
+
+@pytest.fixture(scope="session")
+def key(keys_file: Path) -> str:
+    """The secret of who may predict and solve."""
+    return create_key(keys_file, "control", [Scope.PREDICT, Scope.SOLVE])[0]
+
+
+@pytest.fixture(scope="session")
+def other_keys(keys_file: Path) -> dict[str, str]:
+    """Secrets of others by their names, which are what they may do."""
+    return {scope.value: create_key(keys_file, scope.value, [scope])[0] for scope in Scope}
+
+
+@pytest.fixture(scope="session")
+def address(
+    tmp_path_factory: pytest.TempPathFactory, keys_file: Path, key: str, other_keys: dict[str, str]
+) -> Iterator[str]:
     """``http://host:port``."""
+    assert key not in other_keys.values()
     folder = tmp_path_factory.mktemp("service")
     database = f"sqlite:///{folder}/jobs.sqlite3"
-    with served(REPOSITORY / "model_store", job_workers="1", jobs_database=database) as found:
+    store = REPOSITORY / "model_store"
+    with served(store, job_workers="1", jobs_database=database, keys_file=str(keys_file)) as found:
         yield f"http://{found}"
 
 
 @pytest.fixture
-def service(address: str) -> Iterator[Client]:
-    with Client(address) as client:
+def service(address: str, key: str) -> Iterator[Client]:
+    with Client(address, api_key=key) as client:
         yield client
 
 

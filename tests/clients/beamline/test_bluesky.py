@@ -13,12 +13,12 @@ from tests.clients.environment import python_with
 from tests.served import REPOSITORY
 
 
-def test_each_pattern_of_a_scan_is_indexed(address: str) -> None:
+def test_each_pattern_of_a_scan_is_indexed(address: str, key: str) -> None:
     client = REPOSITORY / "clients" / "python"
     script = Path(__file__).with_name("bluesky_session.py")
     done = subprocess.run(
         [str(python_with("bluesky")), str(script), address],
-        input="",
+        input=key,
         capture_output=True,
         text=True,
         timeout=120,

@@ -25,6 +25,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield str(running.client.base_url)
 
 
+@pytest.fixture
+def service(address: str) -> Iterator[Client]:
+    with Client(address) as client:
+        yield client
+
+
 def test_a_job_is_submitted_followed_and_cancelled(service: Client) -> None:
     job = service.jobs.submit_solve_batch(**LONG)
     assert job.state in ("queued", "running")

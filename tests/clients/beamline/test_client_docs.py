@@ -16,9 +16,10 @@ EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTA
 
 
 @pytest.mark.parametrize(("code", "shown"), EXAMPLES)
-def test_an_example_prints_what_is_shown(code: str, shown: str, address: str) -> None:
+def test_an_example_prints_what_is_shown(code: str, shown: str, address: str, key: str) -> None:
     script = code.replace("http://127.0.0.1:8000", address)
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "clients" / "python" / "src")}
+    source = str(REPOSITORY / "clients" / "python" / "src")
+    environment = os.environ | {"PYTHONPATH": source, "BEAMLINE_API_KEY": key}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=120, env=environment
     )

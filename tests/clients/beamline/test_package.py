@@ -16,7 +16,7 @@ SESSION = """
 import sys
 from importlib.metadata import distributions, version
 from beamline_client import Client
-with Client(sys.argv[1]) as service:
+with Client(sys.argv[1], api_key=sys.stdin.read()) as service:
     (one,) = service.waveform([0.0] * 5000).waveforms
     assert one.number_of_s2 == 0, one
     assert service.health().status == "ready"
@@ -26,7 +26,7 @@ print(version("beamline-client"), sorted(names - {"pip", "setuptools"}))
 """
 
 
-def test_the_wheel_installs_and_works(address: str, tmp_path: Path) -> None:
+def test_the_wheel_installs_and_works(address: str, key: str, tmp_path: Path) -> None:
     source = shutil.copytree(PROJECT, tmp_path / "source")
     uv("build", "--wheel", str(source), "--out-dir", str(tmp_path))
     (wheel,) = tmp_path.glob("beamline_client-*-py3-none-any.whl")
@@ -36,6 +36,7 @@ def test_the_wheel_installs_and_works(address: str, tmp_path: Path) -> None:
     uv("venv", "--no-project", "--python", sys.executable, str(tmp_path / "environment"))
     python = tmp_path / "environment" / "bin" / "python"
     uv("pip", "install", "--python", str(python), str(wheel))
-    done = subprocess.run([str(python), "-I", "-W", "error", "-c", SESSION, address], capture_output=True, text=True)
+    command = [str(python), "-I", "-W", "error", "-c", SESSION, address]
+    done = subprocess.run(command, input=key, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("0.1.0 ['anyio', 'beamline-client', 'certifi', 'h11', 'httpcore', 'httpx', 'idna'")

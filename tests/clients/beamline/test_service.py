@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beamline_client import AsyncClient, Client, InvalidInput, Job, NotFound, columns
+from beamline_client import AsyncClient, Client, Forbidden, InvalidInput, Job, NotFound, Unauthenticated, columns
 from tests.clients.beamline.conftest import QUARTZ_D_ANG
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -141,9 +141,9 @@ def test_what_was_submitted_is_waited_for(service: Client) -> None:
     assert service.jobs.result(service.jobs.get(lines)).solutions[0].bravais == "hP"
 
 
-def test_the_asynchronous_client_gives_the_same(address: str, service: Client) -> None:
+def test_the_asynchronous_client_gives_the_same(address: str, key: str, service: Client) -> None:
     async def ask() -> tuple[Any, ...]:
-        async with AsyncClient(address) as client:
+        async with AsyncClient(address, api_key=key) as client:
             job = await client.jobs.submit_solve_batch([{"d_ang": QUARTZ_D_ANG, "name": "a"}])
             states = [one async for one in client.jobs.events(job)]
             answers = await asyncio.gather(
@@ -182,3 +182,50 @@ def test_threads_share_a_client(service: Client) -> None:
     for thread in threads:
         thread.join()
     assert found == [wanted] * 80
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [None, "x" * 40])
+def test_who_has_no_key_of_the_service_is_told(
+    address: str, wrong: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BEAMLINE_API_KEY", raising=False)
+    with Client(address, api_key=wrong) as stranger:
+        assert stranger.health().status == "ready"
+        for ask in (stranger.models, lambda: stranger.predict_polarization(EXPERIMENT)):
+            with pytest.raises(Unauthenticated) as raised:
+                ask()
+            assert wrong is None or wrong not in str(raised.value)
+
+
+def test_a_key_comes_from_the_environment_or_as_a_token(
+    address: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEAMLINE_API_KEY", key)
+    monkeypatch.setenv("BEAMLINE_URL", address)
+    with Client() as client:
+        assert client.models()
+    with Client(address, token=lambda: key) as client:
+        assert client.models()
+
+
+def test_a_key_allows_what_it_is_for(address: str, other_keys: dict[str, str]) -> None:
+    with Client(address, api_key=other_keys["predict"]) as client:
+        assert client.predict_polarization(EXPERIMENT).experiments
+        with pytest.raises(Forbidden):
+            client.solve(d_ang=QUARTZ_D_ANG)
+
+
+def test_a_job_is_its_owners(address: str, service: Client, other_keys: dict[str, str]) -> None:
+    job = service.jobs.submit_solve(d_ang=QUARTZ_D_ANG)
+    with Client(address, api_key=other_keys["solve"]) as other, Client(address, api_key=other_keys["admin"]) as admin:
+        for ask in (other.jobs.get, other.jobs.cancel, other.jobs.wait):
+            with pytest.raises(NotFound):
+                ask(job)
+        assert job.id not in [one.id for one in other.jobs.list()]
+        assert job.id in [one.id for one in admin.jobs.list(kind="indexing.solve", limit=100)]
+        assert admin.jobs.get(job).owner == job.owner
+    assert service.jobs.wait(job).solutions[0].bravais == "hP"
+    assert job.id in [one.id for one in service.jobs.list(state="done")]

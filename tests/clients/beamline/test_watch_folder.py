@@ -24,8 +24,14 @@ WAVELENGTH = "wavelength_ang=1.5406"
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
 
 
+@pytest.fixture(autouse=True)
+def _with_a_key(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEAMLINE_API_KEY", key)
+
+
 def environment(**more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **more}
+    known = {name: os.environ[name] for name in ("PATH", "BEAMLINE_API_KEY")}
+    return {"LANG": "C.UTF-8", **known, **more}
 
 
 def watched(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -136,3 +142,32 @@ def test_a_key_cannot_smuggle_options_into_curl(tmp_path: Path, key: str) -> Non
     done = watched(tmp_path, BEAMLINE_API_KEY=key)
     assert done.returncode == 65
     assert key not in done.stderr
+
+
+def test_a_key_that_is_refused_is_no_matter_of_the_file(address: str, key: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    np.save(folder / "pulse.npy", pulse())
+    options = ("-u", address, "-j", "waveform")
+    done = watched(folder, *options, BEAMLINE_API_KEY="0123456789abcdef")
+    assert done.returncode == 77
+    assert names(folder) == {"pulse.npy"}
+    assert "A key is needed" in done.stdout
+    (tmp_path / "key").write_text(key + "\n")
+    assert watched(folder, *options, "-k", str(tmp_path / "key"), BEAMLINE_API_KEY="").returncode == 0
+    assert "pulse.npy.json" in names(folder)
+
+
+def test_the_key_is_in_no_list_of_processes(address: str, key: str, tmp_path: Path) -> None:
+    """A curl that writes down what it was called with."""
+    programs, folder = tmp_path / "bin", tmp_path / "data"
+    programs.mkdir()
+    folder.mkdir()
+    seen = programs / "seen"
+    (programs / "curl").write_text(f'#!/bin/sh\nprintf \'%s\\n\' "$@" >>{seen}\nexec {shutil.which("curl")} "$@"\n')
+    (programs / "curl").chmod(0o755)
+    np.save(folder / "pulse.npy", pulse())
+    path = f"{programs}:{os.environ['PATH']}"
+    assert watched(folder, "-u", address, "-j", "waveform", PATH=path).returncode == 0
+    assert "Idempotency-Key" in seen.read_text()
+    assert key not in seen.read_text()

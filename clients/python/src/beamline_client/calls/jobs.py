@@ -105,10 +105,10 @@ def cancel(service: Service, job: Job[R] | str) -> Flow[Job[R]]:
 def show(
     service: Service, *, state: State | None = None, kind: str | None = None, limit: int | None = None
 ) -> Flow[list[JobSummary]]:
-    """The newest jobs, which needs a key for it.
+    """The newest jobs of whoever has the key; with the scope ``admin`` those of all.
 
     Raises:
-        Unauthenticated, Forbidden: there is no such key.
+        Unauthenticated: there is no key.
     """
     asking = Request("GET", "/jobs", query({"state": state, "kind": kind, "limit": limit}))
     return asked(service, asking, lambda response: as_record(JobList)(response).jobs)
