@@ -45,7 +45,7 @@ def settings_to_serve(*, host: str | None, port: int | None, single_user: bool, 
 
 def _check(settings: Settings) -> None:
     known = read_keys(settings.keys_file)
-    protected = bool(known) or settings.single_user_key is not None
+    protected = bool(known) or settings.single_user_key is not None or bool(settings.oidc_issuer)
     if not (protected or settings.serves_this_machine_only or settings.allow_anonymous):
         typer.echo(_UNPROTECTED.format(host=settings.host), err=True)
         raise typer.Exit(2)

@@ -45,6 +45,7 @@ from app.api.indexing_models import LearnedParts
 from app.api.keys import KeyFile
 from app.api.rates import Rates
 from app.api.seams import ModelRegistry
+from app.api.tokens import Provider, ProviderTokens, scopes_from
 from app.http_limits import STATE, ConnectionLimits
 from app.jobs.dask_engine import DaskEngine
 from app.jobs.engine import EngineOptions
@@ -274,8 +275,17 @@ def open_access(settings: Settings) -> Access:
         fixed={single.get_secret_value(): everything} if single else {},
         operator=settings.admin_key.get_secret_value() if settings.admin_key else None,
         keys=KeyFile(settings.keys_file),
+        tokens=_open_tokens(settings) if settings.oidc_issuer else None,
         anonymous=Anonymous(always=settings.allow_anonymous, without_keys=settings.serves_this_machine_only),
     )
+
+
+def _open_tokens(settings: Settings) -> ProviderTokens:
+    from app.api.token_fetch import fetched
+
+    scopes = scopes_from(settings.oidc_scopes)
+    provider = Provider(settings.oidc_issuer, settings.oidc_audience, settings.oidc_claim, scopes)
+    return ProviderTokens(provider, fetched)
 
 
 def open_jobs(settings: Settings, metrics: Metrics) -> Jobs:

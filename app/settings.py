@@ -19,6 +19,7 @@ OTHER_VARIABLES = frozenset({"BEAMLINE_SHARED_DATA", "BEAMLINE_URL", "BEAMLINE_A
 """Variables with our prefix that belong to the tests, the training scripts and the client."""
 
 MIB = 1024 * 1024
+_ALLOWS = r"[^,\s]+=(predict|solve|admin)"
 
 _HOST = r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*"
 HOSTS_PATTERN = rf"^(\*|{_HOST}(,{_HOST})*)?$"
@@ -61,6 +62,18 @@ class Settings(BaseSettings):
 
     allow_anonymous: bool = False
     """Whether callers without a key may predict and solve whatever keys there are, and from other machines too."""
+
+    oidc_issuer: Annotated[str, Field(pattern=r"^(https://\S+|http://(localhost|127\.0\.0\.1|\[::1\])[:/]\S*)?$")] = ""
+    """Identity provider whose bearer tokens are taken, as they name it; empty: none. Needs ``oidc_audience``."""
+
+    oidc_audience: str = ""
+    """What the provider's tokens for this service are for (their claim ``aud``)."""
+
+    oidc_claim: Annotated[str, Field(min_length=1)] = "scope"
+    """Where a token says what its owner may do, such as ``groups``, or ``realm_access.roles``."""
+
+    oidc_scopes: Annotated[str, Field(pattern=rf"^({_ALLOWS}(,{_ALLOWS})*)?$")] = ""
+    """What values of that claim allow, as ``staff=predict,staff=solve,operators=admin``; empty: their own names."""
 
     max_jobs_per_key: Annotated[int, Field(ge=1)] = 200
     """Most jobs of one key that wait or run, a batch of any size being one job; above it the answer is 429."""
@@ -161,6 +174,12 @@ class Settings(BaseSettings):
         for item in filter(None, value.split(",")):
             ip_network(item.strip())  # a ValueError that says what is wrong
         return value
+
+    @model_validator(mode="after")
+    def _tokens_are_for_somebody(self) -> Settings:
+        if bool(self.oidc_issuer) != bool(self.oidc_audience):
+            raise ValueError("BEAMLINE_OIDC_ISSUER and BEAMLINE_OIDC_AUDIENCE are set together, or not at all")
+        return self
 
     @property
     def serves_this_machine_only(self) -> bool:

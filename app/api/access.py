@@ -235,7 +235,7 @@ class Access:
         """Why a caller may not do what needs one of these scopes."""
         names = " or ".join(repr(scope.value) for scope in Scope if scope in needed)
         if caller.name:
-            return Forbidden(f"The key does not allow the scope {names}.")
+            return Forbidden(f"The key, or the token, does not allow the scope {names}.")
         if self._tokens is None and not any(grant.caller.scopes & needed for grant in self._grants.values()):
             return Forbidden(
                 f"This service has no key for the scope {names}: whoever runs it makes one with "
