@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help docs image-test bundle bundle-test audit sbom serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing lint format lock hooks setup-service setup-cluster setup-browser setup clean
+.PHONY: help docs image-test bundle bundle-test audit sbom serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing openapi lint format lock hooks setup-service setup-cluster setup-browser setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,9 @@ bench-indexing: setup ## How often and how fast known cells are found; ARGS="--p
 docs: setup ## Build the documentation site into dist/docs, with its links checked
 	@$(SYNC) --inexact --no-default-groups --group docs
 	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --strict
+
+openapi: setup-service ## Write docs/openapi.json, the interface of this version; refuses where that has not been raised
+	@$(BIN)/python tools/openapi.py
 
 lint: setup ## Check format, style, types and layers
 	$(BIN)/ruff format --check

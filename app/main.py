@@ -46,6 +46,7 @@ from app.api.keys import KeyFile
 from app.api.rates import Rates
 from app.api.seams import ModelRegistry
 from app.api.tokens import Provider, ProviderTokens, scopes_from
+from app.api.version import API_VERSION
 from app.http_limits import STATE, ConnectionLimits
 from app.jobs.dask_engine import DaskEngine
 from app.jobs.engine import EngineOptions
@@ -115,7 +116,7 @@ def create_app(settings: Settings, *, registry: ModelRegistry | None = None, job
     """
     app = Service(
         title="Model server for beamlines",
-        version=__version__,
+        version=API_VERSION,
         description=DESCRIPTION,
         openapi_tags=TAGS,
         docs_url=None,
