@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -10,11 +11,12 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from io import StringIO
+from typing import Any, Literal, TextIO
 
 import orjson
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 REQUEST_ID_HEADER = b"x-request-id"
 _VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -116,7 +118,26 @@ def _json_renderers() -> list[Processor]:
 
 
 def _console_renderers() -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    # The formatter that structlog takes where Rich is installed shows local variables.
+    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)
+    return [_escape_texts, console]
+
+
+def _escape_texts(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape what would break a line or speak to the terminal; what is no text is shown by its escaping ``repr``."""
+    return {key: _escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _write_traceback(target: TextIO, error: ExcInfo) -> None:
+    text = StringIO()
+    structlog.dev.plain_traceback(text, error)
+    target.write("\n".join(map(_escaped, text.getvalue().split("\n"))))
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -127,7 +148,11 @@ def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> E
 
 
 def _dumps(event: EventDict, *, default: Callable[[Any], Any], **_options: Any) -> str:
-    return orjson.dumps(event, default=default, option=orjson.OPT_NON_STR_KEYS).decode()
+    line = orjson.dumps(event, default=default, option=orjson.OPT_NON_STR_KEYS).decode()
+    if line.isprintable():
+        return line
+    # JSON lets many characters stand that terminals obey; ASCII has none of them left.
+    return json.dumps(orjson.loads(line), separators=(",", ":"))
 
 
 class _StderrLogger:

@@ -88,6 +88,11 @@ class Service:
                 self.kill()
         self._process = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def workers(self) -> list[int]:
         assert self._process is not None
         return family(self._process.pid)[1:]
