@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from time import perf_counter
 from typing import Final
 
+import anyio
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -58,7 +59,9 @@ class Edge:
         except AppError as error:
             if not answer.status:
                 await from_app_error(error)(scope, receive, answer.send)
-        except Exception:
+        except Exception as error:
+            if answer.status and _is_leaving(error):
+                return
             _log.exception("request failed")
             if not answer.status:
                 await problem("internal-error")(scope, receive, answer.send)
@@ -74,6 +77,13 @@ class Edge:
         self._metrics.observe_request(method, route, status, seconds)
         level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
         log_request(method, route, status, round(seconds * 1e3, 3), level=level)
+
+
+def _is_leaving(error: BaseException) -> bool:
+    """Whether it says no more than that the client left a stream: FastAPI may still be sending into it."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_leaving, error.exceptions))
+    return isinstance(error, anyio.BrokenResourceError)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
