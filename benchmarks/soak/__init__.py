@@ -1,0 +1,1 @@
+"""The whole service under mixed load for half an hour, while models are swapped and processes are killed."""
