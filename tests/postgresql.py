@@ -94,6 +94,11 @@ class Server:
             assert done.returncode == 0, output.read().decode(errors="replace")
 
 
+def programs() -> Path:
+    """The folder of `pg_dump` and the like."""
+    return _installed() / VERSION / "bin"
+
+
 def _installed() -> Path:
     spec = find_spec(PACKAGE)  # looked for and not imported: it would start to look after servers of its own
     if spec is None or not spec.submodule_search_locations:

@@ -1,0 +1,76 @@
+-- sqlite
+CREATE TABLE beamline_jobs_2 ( id VARCHAR(64) NOT NULL,
+  parent VARCHAR(64) NOT NULL,
+  part INTEGER NOT NULL,
+  parts INTEGER NOT NULL,
+  parts_done INTEGER NOT NULL,
+  kind VARCHAR(64) NOT NULL,
+  state VARCHAR(16) NOT NULL,
+  priority INTEGER NOT NULL,
+  revision INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  cancel_requested BOOLEAN NOT NULL,
+  principal VARCHAR(200) NOT NULL,
+  idempotency VARCHAR(64),
+  work VARCHAR(64),
+  owner VARCHAR(200),
+  worker VARCHAR(64),
+  lease_until_s FLOAT,
+  created_s FLOAT NOT NULL,
+  started_s FLOAT,
+  finished_s FLOAT,
+  payload BLOB NOT NULL,
+  progress BLOB,
+  result BLOB,
+  failure BLOB,
+  PRIMARY KEY (id) );
+CREATE INDEX beamline_jobs_2_family ON beamline_jobs_2 (parent,
+  state,
+  started_s);
+CREATE INDEX beamline_jobs_2_finished ON beamline_jobs_2 (finished_s);
+CREATE INDEX beamline_jobs_2_newest ON beamline_jobs_2 (parent,
+  created_s);
+CREATE UNIQUE INDEX beamline_jobs_2_once ON beamline_jobs_2 (principal,
+  idempotency);
+CREATE INDEX beamline_jobs_2_queue ON beamline_jobs_2 (state,
+  priority DESC,
+  created_s,
+  part);
+-- postgresql
+CREATE TABLE beamline_jobs_2 ( id VARCHAR(64) NOT NULL,
+  parent VARCHAR(64) NOT NULL,
+  part INTEGER NOT NULL,
+  parts INTEGER NOT NULL,
+  parts_done INTEGER NOT NULL,
+  kind VARCHAR(64) NOT NULL,
+  state VARCHAR(16) NOT NULL,
+  priority INTEGER NOT NULL,
+  revision INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  cancel_requested BOOLEAN NOT NULL,
+  principal VARCHAR(200) NOT NULL,
+  idempotency VARCHAR(64),
+  work VARCHAR(64),
+  owner VARCHAR(200),
+  worker VARCHAR(64),
+  lease_until_s FLOAT(53),
+  created_s FLOAT(53) NOT NULL,
+  started_s FLOAT(53),
+  finished_s FLOAT(53),
+  payload BYTEA NOT NULL,
+  progress BYTEA,
+  result BYTEA,
+  failure BYTEA,
+  PRIMARY KEY (id) );
+CREATE INDEX beamline_jobs_2_family ON beamline_jobs_2 (parent,
+  state,
+  started_s);
+CREATE INDEX beamline_jobs_2_finished ON beamline_jobs_2 (finished_s);
+CREATE INDEX beamline_jobs_2_newest ON beamline_jobs_2 (parent,
+  created_s);
+CREATE UNIQUE INDEX beamline_jobs_2_once ON beamline_jobs_2 (principal,
+  idempotency);
+CREATE INDEX beamline_jobs_2_queue ON beamline_jobs_2 (state,
+  priority DESC,
+  created_s,
+  part);
