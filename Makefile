@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help docs image-test bundle bundle-test audit sbom serve test test-slow bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing openapi lint format lock hooks setup-service setup-cluster setup-browser setup clean
+.PHONY: help docs image-test bundle bundle-test audit sbom serve test test-slow test-upgrade bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing openapi lint format lock hooks setup-service setup-cluster setup-browser setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,9 @@ test: setup setup-browser ## Set up everything and run the tests; ARGS="-k name"
 
 test-slow: setup ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-upgrade: setup ## Run the commands of docs/upgrade.md and the releases side by side (a minute)
+	@$(BIN)/python -m pytest tests/upgrade $(ARGS)
 
 bench-leave-one-out: setup ## Print the leave-one-out table of the polarization models (about half an hour the first time)
 	@$(BIN)/python -m benchmarks.polarization_leave_one_out $(ARGS)
