@@ -39,7 +39,8 @@ def decoded(kind: type[T], value: object) -> T:
     Raises:
         UnexpectedAnswer: they do not fit it.
     """
-    decode = _decoder(kind)
+    hint: Any = kind
+    decode = _decoder(hint)
     try:
         return value if decode is None else decode(value)  # type: ignore[return-value]
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -125,17 +125,18 @@ def exchange(service: Service, request: Request) -> Flow[httpx.Response]:
         UnexpectedAnswer: the answer leads elsewhere.
     """
     for attempt in count(1):
-        error, asked_s = None, None
+        asked_s: float | None = None
         try:
             response: httpx.Response = yield Send(request)
-            error = _refusal(response)
-            if error is None:
-                return response
-            again = is_later(error, repeatable=request.repeatable)
-            asked_s = error.retry_after_s
         except httpx.TransportError as lost:
-            error = unreachable(lost)
+            error: BeamlineError = unreachable(lost)
             again = may_resend(lost, repeatable=request.repeatable)
+        else:
+            refusal = _refusal(response)
+            if refusal is None:
+                return response
+            error, asked_s = refusal, refusal.retry_after_s
+            again = is_later(refusal, repeatable=request.repeatable)
         pause_s = service.retry.pause_s(attempt, asked_s) if again and request.retry else None
         if pause_s is None:
             raise error
