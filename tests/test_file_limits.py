@@ -18,9 +18,12 @@ from app import zip_bounds
 from app.aggregates.files import read_images
 from app.array_files.npz import open_npz
 from app.errors import AppError, InvalidInput, TooLarge, UnsupportedFormat
+from app.indexing.patterns import peak_fit
+from app.indexing.patterns.pattern import make_pattern
 from app.indexing.patterns.pattern_columns import MAX_LINE_LENGTH, MAX_TEXT_LINES
 from app.indexing.patterns.pattern_files import read_pattern
 from app.indexing.patterns.pattern_xrdml import MAX_ELEMENTS
+from app.indexing.patterns.peak_search import search_peaks
 from app.polarization.archive import MAX_LINES
 from app.polarization.upload import read_upload
 from app.waveform.files import array_from_file
@@ -173,6 +176,24 @@ def test_a_small_zip_of_many_lines(ending: str) -> None:
     loose = list(files.items())
     with pytest.raises(TooLarge, match="lines in all files"):
         read_upload(loose)
+
+
+def test_a_search_for_lines_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The finest pattern that is read, with as many lines as there is room for, would keep a processor for minutes."""
+    x = np.arange(10.0, 60.0, 0.02)
+    counts = 1e4 * np.exp(-0.5 * ((x % 5 - 2.5) / 0.1) ** 2)
+    pattern = make_pattern(x, np.round(counts) + 100, wavelength_ang=1.5)
+    assert len(search_peaks(pattern).two_theta_deg) == 10
+    monkeypatch.setattr(peak_fit, "MAX_SEARCH_S", -1.0)
+    with pytest.raises(TooLarge, match="send fewer points"):
+        search_peaks(pattern)
+
+
+def test_steps_of_next_to_nothing_are_searched() -> None:
+    x = np.concatenate([np.arange(1, 400) * 1e-310, np.linspace(10.0, 20.0, 300)])
+    counts = np.full(x.size, 100.0) + 900 * np.exp(-0.5 * ((x - 15) / 0.1) ** 2)
+    with at_most(64 * MIB):
+        search_peaks(make_pattern(x, np.round(counts), wavelength_ang=1.5))
 
 
 # --- waveforms --------------------------------------------------------------------------------------------------------

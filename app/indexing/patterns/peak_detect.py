@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import correlate1d, gaussian_filter1d, maximum_filter1d
-from scipy.signal import find_peaks, peak_widths
+from scipy.signal import find_peaks, oaconvolve, peak_widths
 
 HALF_WINDOW: Final = 1.25
 """Half the filter's length in full widths: further, neighbours disturb; nearer, the background is not known."""
@@ -25,6 +25,10 @@ _MAD: Final = 1.4826
 _NOTABLE: Final = 1.25
 _QUIET: Final = 0.8
 """How wide the quietest tenth of pure noise is."""
+PROMINENCE_STEPS: Final = 10**8
+"""Maxima of one height are each held against all between their neighbours: as many steps as are taken at most."""
+DIRECT_STEPS: Final = 2**24
+"""Longer convolutions go by Fourier transforms; laboratory patterns never do."""
 _MAD_SQUARE: Final = 0.4549
 """Median of chi^2 with one degree of freedom."""
 
@@ -123,10 +127,19 @@ def signal_to_noise(
     half = len(weights) // 2
     if len(weights) >= len(y):
         return np.zeros(len(y))
-    padded = np.pad(y, half, mode="reflect", reflect_type="odd")
-    height = np.convolve(padded, weights[::-1], mode="valid")
-    variance = np.convolve(np.pad(sigma**2, half, mode="reflect"), weights[::-1] ** 2, mode="valid")
+    height = _convolved(np.pad(y, half, mode="reflect", reflect_type="odd"), weights[::-1])
+    variance = _convolved(np.pad(sigma**2, half, mode="reflect"), weights[::-1] ** 2)
     return height / np.sqrt(variance)
+
+
+def _convolved(values: Float[np.ndarray, "point"], weights: Float[np.ndarray, "lag"]) -> Float[np.ndarray, "point"]:
+    """Where the weights lie within the values; rounding leaves nothing below its own size."""
+    if len(values) * len(weights) <= DIRECT_STEPS:
+        return np.convolve(values, weights, mode="valid")
+    found = oaconvolve(values, weights, mode="valid")
+    if (weights >= 0).all() and (values >= 0).all():
+        return np.maximum(found, 1e-13 * found.max())
+    return found
 
 
 def usual_width(y: Float[np.ndarray, "point"], sigma: Float[np.ndarray, "point"], widest: float) -> float | None:
@@ -139,7 +152,7 @@ def usual_width(y: Float[np.ndarray, "point"], sigma: Float[np.ndarray, "point"]
     for smoothing in SMOOTHINGS:
         smooth = gaussian_filter1d(y, smoothing, mode="nearest")
         noise = sigma / np.sqrt(2 * np.sqrt(np.pi) * smoothing)
-        index, found = find_peaks(smooth, prominence=PROMINENT * noise)
+        index, found = find_peaks(smooth, prominence=PROMINENT * noise, wlen=_reach(smooth))
         if not len(index):
             continue
         order = np.argsort(-found["prominences"])[:40]
@@ -152,6 +165,12 @@ def usual_width(y: Float[np.ndarray, "point"], sigma: Float[np.ndarray, "point"]
         if best is not None and best[0] >= ENOUGH:
             break
     return None if best is None else best[1]
+
+
+def _reach(smooth: Float[np.ndarray, "point"]) -> int | None:
+    """Points around a maximum in which its prominence is sought; None for all, as in patterns of diffractometers."""
+    maxima = np.count_nonzero((smooth[1:-1] > smooth[:-2]) & (smooth[1:-1] >= smooth[2:]))
+    return None if maxima * len(smooth) <= PROMINENCE_STEPS else max(PROMINENCE_STEPS // maxima, 1000)
 
 
 def noise_excess(z: Float[np.ndarray, "point"]) -> float:
@@ -194,6 +213,7 @@ def detect(
     widths: Float[np.ndarray, "width"],
     allowed: Callable[[float], Bool[np.ndarray, "point"]],
     min_snr: float,
+    most: int,
 ) -> Found:
     """Find maxima of the signal to noise over place and width.
 
@@ -203,6 +223,7 @@ def detect(
         widths: full widths to try, in points.
         allowed: for a width, the points where it may occur.
         min_snr: the least signal to noise.
+        most: as many of them, the strongest.
     """
     best, width_at = np.full(len(y), -np.inf), np.full(len(y), widths[0])
     for width in widths:
@@ -216,5 +237,7 @@ def detect(
     for at in index:
         if all(abs(at - other) >= 0.55 * width_at[other] for other in kept):
             kept.append(int(at))
+            if len(kept) == most:
+                break
     chosen = np.array(kept, int)
     return Found(chosen, best[chosen], width_at[chosen])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from time import thread_time
 from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float
 from pybaselines.utils import whittaker_smooth
 
+from app.errors import TooLarge
 from app.indexing.patterns.pattern import Doublet, Pattern
 from app.indexing.patterns.peak_detect import (
     MIN_FWHM_POINTS,
@@ -25,6 +27,10 @@ from app.indexing.patterns.peak_detect import (
 from app.indexing.patterns.peak_profile import Fit, Lines, Stretch, fit, model
 from app.indexing.patterns.radiation import alpha2_from_alpha1, doublet_of_tube
 
+MAX_SEARCH_S: Final = 10.0
+"""Processor time of one search; patterns of diffractometers take up to one second."""
+MAX_FIT_POINTS: Final = 5000
+"""Of more points within one fit, each second one, or third one, is left out."""
 MAX_FWHM_DEG: Final = 1.5
 MAX_IN_GROUP: Final = 8
 WINDOW: Final = 1.8
@@ -63,6 +69,29 @@ class _Data:
     noise: Noise
     step: float
     even: Float[np.ndarray, "even"]
+    until_s: float
+
+    def check_time(self) -> None:
+        """End a search that takes too long.
+
+        Raises:
+            TooLarge: it has.
+        """
+        if thread_time() > self.until_s:
+            raise TooLarge(
+                f"the search for lines took more than {MAX_SEARCH_S:g} s: send fewer points, or a part of the pattern"
+            )
+
+    def stretch(self, inside: slice | Bool[np.ndarray, "point"]) -> Stretch:
+        """The points of one fit.
+
+        Raises:
+            TooLarge: as `check_time`.
+        """
+        self.check_time()
+        index = np.arange(len(self.x))[inside]
+        index = index[:: 1 + len(index) // MAX_FIT_POINTS]
+        return Stretch(self.x[index], self.y[index], self.noise.sigma[index])
 
     def on_even(self, values: Float[np.ndarray, "point"]) -> Float[np.ndarray, "even"]:
         return np.interp(self.even, self.x, values)
@@ -72,7 +101,11 @@ WidthAt = Callable[[Float[np.ndarray, "peak"]], Float[np.ndarray, "peak"]]
 
 
 def search(pattern: Pattern, *, min_snr: float, k_alpha2: str) -> SearchState:
-    """Search a pattern; see `app.indexing.patterns.peak_search.search_peaks`."""
+    """Search a pattern; see `app.indexing.patterns.peak_search.search_peaks`.
+
+    Raises:
+        TooLarge: it takes longer than `MAX_SEARCH_S`.
+    """
     data = _prepared(pattern)
     first = _constant_width(data)
     if first is not None and data.noise.correlated:
@@ -137,8 +170,10 @@ def _none() -> Lines:
 def _prepared(pattern: Pattern) -> _Data:
     x, y = pattern.two_theta_deg, pattern.counts
     step = float(np.median(np.diff(x)))
-    count = min(4 * len(x), round((x[-1] - x[0]) / step) + 1)
-    return _Data(x, y, noise_of(y, pattern.sigma), step, np.linspace(x[0], x[-1], count))
+    with np.errstate(over="ignore"):  # steps may be next to nothing
+        count = round(min(4.0 * len(x), (x[-1] - x[0]) / step + 1.0))
+    even = np.linspace(x[0], x[-1], count)
+    return _Data(x, y, noise_of(y, pattern.sigma), step, even, thread_time() + MAX_SEARCH_S)
 
 
 def _even_step(data: _Data) -> float:
@@ -186,7 +221,7 @@ def _fit_alone(data: _Data, start: Lines, doublet: Doublet | None) -> Fit | None
     inside = (data.x > start.position[0] - reach) & (data.x < end[0] + reach)
     if np.count_nonzero(inside) < 9:
         return None
-    return fit(Stretch(data.x[inside], data.y[inside], data.noise.sigma[inside]), start, doublet)
+    return fit(data.stretch(inside), start, doublet)
 
 
 def _doublet(data: _Data, pattern: Pattern, k_alpha2: str, fwhm_at: WidthAt, min_snr: float) -> Doublet | None:
@@ -213,7 +248,7 @@ def _prefers_single(data: _Data, doublet: Doublet, fwhm_at: WidthAt, min_snr: fl
         inside = (data.x > start.position[0] - reach) & (data.x < second[at] + reach)
         if np.count_nonzero(inside) < 9:
             continue
-        stretch = Stretch(data.x[inside], data.y[inside], data.noise.sigma[inside])
+        stretch = data.stretch(inside)
         one, two = fit(stretch, start, None), fit(stretch, start, doublet)
         scale = max(1.0, min(one.chi2 / one.freedom, two.chi2 / two.freedom))
         gain += float(np.clip((two.chi2 - one.chi2) / scale, -200, 200))
@@ -224,6 +259,7 @@ def _candidates(
     data: _Data, calculated: np.ndarray, known: Lines, fwhm_at: WidthAt, doublet: Doublet | None, min_snr: float
 ) -> Lines:
     """Lines to add to the known ones: where data less the calculated stand out of noise and misfit."""
+    data.check_time()
     step = _even_step(data)
     usual = fwhm_at(data.even)
     grid = width_grid(0.6 * float(usual.min()) / step, 1.7 * float(usual.max()) / step)
@@ -235,10 +271,11 @@ def _candidates(
         widths=grid,
         allowed=lambda width: (width * step > 0.6 * usual) & (width * step < 1.7 * usual),
         min_snr=min_snr,
+        most=MAX_CANDIDATES,
     )
-    position = data.even[found.index][:MAX_CANDIDATES]
-    fwhm = np.clip((found.fwhm_points * step)[:MAX_CANDIDATES], 0.7 * fwhm_at(position), 1.4 * fwhm_at(position))
-    height = found.snr[:MAX_CANDIDATES] * np.interp(position, data.even, sigma)
+    position = data.even[found.index]
+    fwhm = np.clip(found.fwhm_points * step, 0.7 * fwhm_at(position), 1.4 * fwhm_at(position))
+    height = found.snr * np.interp(position, data.even, sigma)
     lines = Lines.started(position, np.maximum(height, 1e-12) * fwhm, fwhm)
     free = _inside(data, lines)
     if len(known):
@@ -304,8 +341,8 @@ def _fit_group(data: _Data, lines: Lines, group: np.ndarray, fwhm_at: WidthAt, d
     others = np.ones(len(lines), bool)
     others[group] = False
     others &= np.isfinite(lines.sigma)
-    x = data.x[part]
-    stretch = Stretch(x, data.y[part] - model(x, lines.take(others), doublet), data.noise.sigma[part])
+    stretch = data.stretch(part)
+    stretch = replace(stretch, y=stretch.y - model(stretch.x, lines.take(others), doublet))
     usual = np.full(len(group), float(np.median(fwhm_at(start.position))))
     begin = replace(start, fwhm=usual)
     return fit(stretch, begin, doublet).lines

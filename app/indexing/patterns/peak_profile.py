@@ -22,6 +22,9 @@ _PRIOR_POSITION: Final = 0.5
 """Of the full width: a line does not leave the place where it was found."""
 _PRIOR_ETA: Final = (0.5, 0.35)
 
+MODEL_VALUES: Final = 4_000_000
+"""Points times lines that are computed at once."""
+
 
 @dataclass(frozen=True)
 class Lines:
@@ -86,7 +89,11 @@ def shapes(x: Float[np.ndarray, "point"], lines: Lines, doublet: Doublet | None)
 
 def model(x: Float[np.ndarray, "point"], lines: Lines, doublet: Doublet | None) -> Float[np.ndarray, "point"]:
     """Counts of the lines without background."""
-    return lines.area @ shapes(x, lines, doublet) if len(lines) else np.zeros(len(x))
+    if not len(lines):
+        return np.zeros(len(x))
+    size = max(1, MODEL_VALUES // len(lines))
+    parts = [lines.area @ shapes(x[at : at + size], lines, doublet) for at in range(0, len(x), size)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _profile(x: np.ndarray, position: np.ndarray, fwhm: np.ndarray, eta: np.ndarray) -> np.ndarray:

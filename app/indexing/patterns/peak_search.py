@@ -106,6 +106,7 @@ def search_peaks(pattern: Pattern, options: PeakOptions | None = None) -> PeakSe
 
     Raises:
         InvalidInput: options out of bounds, a range with too few points.
+        TooLarge: it takes too long, see `app.indexing.patterns.peak_fit.MAX_SEARCH_S`.
     """
     from app.indexing.patterns.peak_fit import search  # SciPy and pybaselines are heavy
 
