@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from functools import lru_cache
 from time import perf_counter
 from typing import Final
 
@@ -131,12 +132,15 @@ class _Answer:
 
 
 def _completed(given: Iterable[Header], own: Header) -> list[Header]:
-    """The headers of an answer with those that all have; what has an `ETag` is a file that may be kept."""
-    headers = [*given, own]
-    names = {name for name, _ in headers}
+    """The headers of an answer with those that all have."""
+    return [*given, own, *_further(tuple([name for name, _ in given]))]
+
+
+@lru_cache(maxsize=256)
+def _further(names: tuple[bytes, ...]) -> tuple[Header, ...]:
+    """Headers for an answer with others of these names; what has an `ETag` is a file that may be kept."""
     further = _OF_FILES if b"etag" in names else _OF_ANSWERS
-    headers += [header for header in further if header[0] not in names]
-    return headers
+    return tuple(header for header in further if header[0] not in names)
 
 
 def _is_plain_text(start: Message) -> bool:
