@@ -42,6 +42,7 @@ ALGORITHMS: Final[Mapping[str, Sequence[str]]] = {
     "OKP": ("EdDSA",),
 }
 """By the type of a public key. Those of shared secrets are not among them: everybody knows a public key."""
+LEAST_RSA_BITS: Final = 2048
 _PLAIN_SUBJECT: Final = re.compile(r"[A-Za-z0-9._@:|/+-]{1,150}")
 
 _log = structlog.stdlib.get_logger("app.access")
@@ -288,9 +289,11 @@ def _keys(given: Any) -> dict[str, _Key]:
         if not algorithms or one.get("use", "sig") != "sig":
             continue
         try:
-            found[str(one.get("kid", ""))] = _Key(PyJWK.from_dict(one).key, algorithms)
+            key = PyJWK.from_dict(one).key
         except (PyJWTError, NotImplementedError):
             continue
+        if one["kty"] != "RSA" or key.key_size >= LEAST_RSA_BITS:
+            found[str(one.get("kid", ""))] = _Key(key, algorithms)
     if not found:
         raise ValueError("it has no public key that is known here")
     return found

@@ -280,7 +280,14 @@ def test_a_configuration_that_is_not_the_providers_is_not_used(configuration: An
         asked(held, "a.b.c")
 
 
-@pytest.mark.parametrize("published", [[], [{"kty": "oct", "k": "c2VjcmV0", "kid": "1"}], [{"kty": "RSA"}], [5], {}])
+def _short_key() -> dict[str, Any]:
+    short = rsa.generate_private_key(65537, 1024)  # noqa: S505
+    return jwt.algorithms.RSAAlgorithm.to_jwk(short.public_key(), as_dict=True) | {"kid": "1"}
+
+
+@pytest.mark.parametrize(
+    "published", [[_short_key()], [], [{"kty": "oct", "k": "c2VjcmV0", "kid": "1"}], [{"kty": "RSA"}], [5], {}]
+)
 def test_keys_that_are_none_are_not_used(published: Any) -> None:
     told = {"https://idp.example/keys": {"keys": published}}
     start = {"issuer": "https://idp.example", "jwks_uri": "https://idp.example/keys"}
