@@ -67,6 +67,7 @@ lint: setup ## Check format, style, types and layers
 	$(BIN)/ruff check
 	$(BIN)/basedpyright
 	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/shellcheck clients/shell/watch-folder
 
 format: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format
