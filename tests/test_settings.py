@@ -25,6 +25,12 @@ def test_a_misspelt_variable_is_an_error_that_names_the_right_one(monkeypatch: p
         Settings()
 
 
+def test_the_variables_of_the_client_are_no_misspelt_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEAMLINE_URL", "http://127.0.0.1:8000")
+    monkeypatch.setenv("BEAMLINE_API_KEY", "a-secret-of-some-length")
+    assert "a-secret" not in repr(Settings())
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("PORT", "x"), ("PORT", "70000"), ("LOG_LEVEL", "loud"), ("WORKERS", "0"), ("DASK_SCHEDULER", "host:8786")],

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
+import event_model
 import numpy as np
 from bluesky import RunEngine
 from bluesky_indexing import IndexEachPattern, Indexed
 
-from beamline_client import Client
+from beamline_client import BeamlineError, Client
 
 TWO_THETA = np.arange(15.0, 110.0, 0.02)
 
@@ -80,6 +82,43 @@ def told(found: Indexed) -> dict[str, Any]:
     }
 
 
+class Stuck:
+    """A service that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+
+    def solve_file(self, *_: Any, **__: Any) -> Any:
+        self.asked.set()
+        self.may_answer.wait(60)
+        raise BeamlineError("let go")
+
+
+def crowded() -> list[str]:
+    """Three patterns, one page of them, for a service that is stuck with the first, and room for one to wait."""
+    found: list[str] = []
+
+    def listen(indexed: Indexed) -> None:
+        found.append(f"{indexed.asked.seq_num} {type(indexed.error).__name__}")
+        raise RuntimeError("whoever listens fails")
+
+    service: Any = Stuck()
+    index = IndexEachPattern(service, on_result=listen, most_waiting=1)
+    run = event_model.compose_run(metadata={"wavelength_ang": 1.5406})
+    stream = run.compose_descriptor(name="primary", data_keys=Diffractometer().describe())
+    index("start", run.start_doc)
+    index("descriptor", stream.descriptor_doc)
+    data = {"twotheta": TWO_THETA, "intensity": cubic(4.1569)}
+    events = [stream.compose_event(data=data, timestamps=dict.fromkeys(data, 0.0)) for _ in range(3)]
+    index("event", events[0])
+    service.asked.wait(60)
+    index("event_page", event_model.pack_event_page(*events[1:]))
+    index("stop", run.compose_stop())
+    service.may_answer.set()
+    index.close()
+    return found
+
+
 def main() -> None:
     found: list[Indexed] = []
     detector = Diffractometer()
@@ -91,7 +130,7 @@ def main() -> None:
         runs = engine(plan(detector, [cubic(4.1569), flat, cubic(5.4309)], wavelength_ang=1.5406))
         runs += engine(plan(detector, [cubic(4.1569)]))
         index.close()
-    print(json.dumps({"runs": runs, "found": [told(one) for one in found]}))  # noqa: T201
+    print(json.dumps({"runs": runs, "found": [told(one) for one in found], "crowded": crowded()}))  # noqa: T201
 
 
 main()

@@ -35,3 +35,5 @@ def test_each_pattern_of_a_scan_is_indexed(address: str, key: str) -> None:
     assert (flat["error"], flat["a_ang"]) == ("InvalidInput", None)
     assert lab6["name"] == "scan 1, event 1.xy"
     assert "no wavelength_ang in its start document" in done.stderr
+    # One was asked, one waited, one came on top: none kept the scan, and a listener that fails stops nothing.
+    assert answer["crowded"] == ["3 Full", "1 BeamlineError", "2 BeamlineError"]
