@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help docs image-test bundle bundle-test audit sbom serve test test-slow test-upgrade bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing openapi lint format lock hooks setup-service setup-cluster setup-browser setup clean
+.PHONY: help docs image-test bundle bundle-test audit sbom serve test test-slow test-upgrade bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing openapi lint format lock hooks setup-service setup-cluster setup-browser setup-promtool setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,7 +21,7 @@ help: ## Show this help
 serve: setup-service ## Set up what serving needs (no TensorFlow) and serve on 127.0.0.1:8000
 	@exec $(BIN)/python -m app serve $(ARGS)
 
-test: setup setup-browser ## Set up everything and run the tests; ARGS="-k name" selects
+test: setup setup-browser setup-promtool ## Set up everything and run the tests; ARGS="-k name" selects
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 test-slow: setup ## Run the tests that take minutes
@@ -111,6 +111,9 @@ setup: $(UV)
 
 setup-browser:
 	@tools/get-browser
+
+setup-promtool:
+	@test -x .tools/promtool || tools/get-promtool .tools/promtool
 
 $(UV):
 	@PYTHON="$(PYTHON)" tools/get-uv $(UV_VERSION) $@
