@@ -51,14 +51,21 @@ class _Access:
 _access = _Access(logging.INFO, as_json=False)
 
 
-def log_request(method: str, route: str, status: int, duration_ms: float, *, level: int = logging.INFO) -> None:
+def log_request(
+    method: str, route: str, status: int, duration_ms: float, *, level: int = logging.INFO, caller: str = ""
+) -> None:
     """Write the line of one answered request, the same as through structlog.
 
     As JSON it is written directly: structlog's processors cost a tenth of the whole request.
+
+    Args:
+        caller: whose key or token it came with, in plain characters; not written where there was none.
     """
     if level < _access.threshold:
         return
     line = {"method": method, "route": route, "status": status, "duration_ms": duration_ms, "event": "request"}
+    if caller:
+        line["caller"] = caller
     if not _access.as_json:
         _log.log(level, **line)
         return

@@ -13,6 +13,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.access import CALLER, Caller
 from app.api.guards import Guards
 from app.api.problems import from_app_error, problem
 from app.errors import AppError
@@ -77,7 +78,9 @@ class Edge:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         self._metrics.observe_request(method, route, status, seconds)
         level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
-        log_request(method, route, status, round(seconds * 1e3, 3), level=level)
+        caller: Caller | None = scope.get(CALLER)
+        name = caller.name if caller is not None else ""
+        log_request(method, route, status, round(seconds * 1e3, 3), level=level, caller=name)
 
 
 def _is_leaving(error: BaseException) -> bool:

@@ -138,7 +138,7 @@ class Gate:
             place = scope["route"] = self._find(scope["method"], get_route_path(scope))
             if place.answer is None:
                 try:
-                    scope[CALLER] = await self._admitted(scope, place.need) if place.need else _EVERYBODY
+                    await self._admit(scope, place.need)
                 except AppError as error:
                     await problems.from_app_error(error)(scope, receive, send)
                 else:
@@ -150,12 +150,15 @@ class Gate:
         else:
             await self._rest(scope, receive, send)
 
-    async def _admitted(self, scope: Scope, need: Need) -> Caller:
-        """The caller of a request that goes on.
+    async def _admit(self, scope: Scope, need: Need) -> None:
+        """Find out who sends a request, and note it for those who come after.
 
         Raises:
             AppError: it goes no further.
         """
+        if not need:
+            scope[CALLER] = _EVERYBODY
+            return
         try:
             caller = self._access.caller(_authorization(scope))
             if not isinstance(caller, Caller):
@@ -164,11 +167,11 @@ class Gate:
             if self._rates is not None:  # who tries keys is slowed down as well
                 self._rates.take("", scope)
             raise
+        scope[CALLER] = caller  # also of one that is refused: the log names it
         if self._rates is not None:
             self._rates.take(caller.name, scope)
         if need.isdisjoint(caller.scopes):
             raise self._access.refusal(caller, need)
-        return caller
 
 
 _EVERYBODY: Final = Caller("", frozenset())

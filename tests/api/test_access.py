@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from app.api.access import Scope
 from app.api.keys import read_keys, revoke_key
+from app.logs import configure_logs
 from tests.api.access_client import LATER, LINES, access_of, key, look, protected
 from tests.api.test_problems import assert_problem
 
@@ -123,6 +125,18 @@ def test_no_log_and_no_text_of_the_object_holds_a_key(tmp_path: Path, caplog: py
         assert client.get(ANY, headers=sent).status_code == 200  # type: ignore[arg-type]
         assert client.get(ANY, headers={"Authorization": f"Apikey {SECRET[:-1]}"}).status_code == 401
         assert SECRET[:-1] not in caplog.text + repr(vars(access_of(client)))
+
+
+def test_the_log_names_the_caller(client: TestClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sent = key(tmp_path, "d3-control", Scope.PREDICT)
+    look(client)
+    configure_logs(level="info", form="json")
+    client.get(ANY, headers=sent)
+    client.post(SOLVE, json=LINES, headers=sent)
+    client.get(ANY)
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    lines = [(one["status"], one.get("caller")) for one in told if one["event"] == "request"]
+    assert lines == [(200, "key:d3-control"), (403, "key:d3-control"), (401, None)]
 
 
 def test_a_key_may_end_by_itself(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
