@@ -25,6 +25,9 @@ from app.logs import configure_logs
 if TYPE_CHECKING:
     import uvicorn
 
+FURTHER_FILES = 256
+"""Files of one process beside its connections: models, databases, logs, pipes to workers."""
+
 cli = typer.Typer(
     name="python -m app",
     help="Model server for beamlines.",
@@ -77,13 +80,14 @@ def serve(
     """Serve over HTTP. Everything else is set by environment variables, see docs/settings.md."""
     import uvicorn
 
-    from app.listening import inherited, serve_on
+    from app.listening import allow_open_files, inherited, serve_on
 
     held = inherited()
     if held is not None:
         host, port = held.getsockname()[:2]
     settings = settings_to_serve(host=host, port=port, single_user=single_user, allow_anonymous=allow_anonymous)
     configure_logs(level=settings.log_level, form=settings.log_format)
+    allow_open_files(2 * settings.max_connections + FURTHER_FILES)
     count = workers or settings.workers
     if count > 1:
         # The workers share their counters through files; the variable must be set before they import the client.
@@ -97,6 +101,7 @@ def serve(
         # asyncio, not uvloop: uvloop starves new connections under load.
         "loop": "asyncio",
         "http": "app.http_protocol:HttpProtocol",
+        "ws": "none",
         "root_path": settings.root_path,
         "proxy_headers": bool(settings.trusted_proxies),
         "forwarded_allow_ips": settings.trusted_proxies,

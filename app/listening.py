@@ -69,6 +69,21 @@ def _beside(family: int, address: tuple[str, int]) -> socket.socket:
     return own
 
 
+def allow_open_files(count: int) -> None:
+    """Let this process, and those it starts, hold so many files and connections open, as far as the system lets it.
+
+    Many systems begin with 1,024; where accepting fails, asyncio lets everybody wait.
+    """
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def inherited() -> socket.socket | None:
     """The socket that a supervisor such as systemd holds for this process, once; None where there is none.
 

@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -15,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.http_limits import STATE, ConnectionLimits
 from app.http_protocol import HttpProtocol
+from tests import served as process
 
 QUICK = ConnectionLimits(
     connections=4, head_bytes=2000, headers=20, pipelined=10, head_s=0.4, body_s=0.4, bytes_per_s=1e6, rest_s=0.4,
@@ -361,3 +363,28 @@ async def test_others_are_answered_meanwhile() -> None:
         for _ in range(20):
             writer.write(head(method="GET"))
             assert await answered(reader) == (200, b"xx")
+
+
+# --- the service as an operator starts it -----------------------------------------------------------------------------
+
+
+def test_the_settings_reach_the_connections(tmp_path: Path) -> None:
+    settings = {"body_timeout_s": "0.5", "max_connections": "3"}
+    with process.served(tmp_path, **settings) as address:
+        host, port = address.split(":")
+
+        async def asked() -> None:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(head("/polarization/predict", "Content-Length: 100") + b"{")
+            assert await problem_of(reader) == "request-timeout"
+            upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: a")
+            reader, another = await asyncio.open_connection(host, int(port))
+            another.write(head("/health/live", *upgrade, method="GET"))
+            assert (await answered(reader))[0] == 200  # the protocol stays HTTP
+            many = [await asyncio.open_connection(host, int(port)) for _ in range(4)]
+            many[-1][1].write(head("/health/live", method="GET"))
+            assert await problem_of(many[-1][0]) == "too-many-connections"
+            for one in (writer, another, *(one for _, one in many)):
+                one.close()
+
+        asyncio.run(asyncio.wait_for(asked(), PATIENT_S))

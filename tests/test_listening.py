@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import resource
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from multiprocessing.reduction import ForkingPickler
 import pytest
 import uvicorn
 
-from app.listening import shared_port
+from app.listening import allow_open_files, shared_port
 
 
 @contextmanager
@@ -69,3 +70,15 @@ def test_a_process_that_ends_takes_no_connection_along() -> None:
 def test_a_second_service_on_the_port_is_refused() -> None:
     with shared_port(_config()) as shared, _of_a_process(shared), pytest.raises(SystemExit):
         shared_port(_config(shared.getsockname()[1]))
+
+
+def test_as_many_files_as_connections_may_be_open() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        allow_open_files(300)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (300, before[1])
+        allow_open_files(200)  # never fewer than there were
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

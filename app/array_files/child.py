@@ -22,7 +22,7 @@ from app.array_files.hdf5 import open_hdf5
 from app.errors import AppError, InvalidInput
 
 TIMEOUT_S: Final = 60
-MEMORY_BYTES: Final = 4 * 1024**3
+MEMORY_BYTES: Final = 2 * 1024**3
 _KINDS: Final[dict[str, type[AppError]]] = {
     e.kind: e for e in (errors.InvalidInput, errors.UnsupportedFormat, errors.TooLarge)
 }
@@ -50,6 +50,7 @@ def read_isolated(reader: Reader, content: bytes, **options: Any) -> dict[str, A
     asked = json.dumps({"reader": f"{reader.__module__}:{reader.__qualname__}", "options": options}).encode()
     environment = {key: os.environ[key] for key in _KEPT_ENVIRONMENT if key in os.environ}
     environment |= {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "HDF5_USE_FILE_LOCKING": "FALSE"}
+    environment |= {"OPENBLAS_NUM_THREADS": "1"}  # each thread would take some of the memory that is allowed
     command = [sys.executable, "-m", "app.array_files.child"]
     try:
         done = subprocess.run(  # noqa: S603  our own module; the file goes through standard input

@@ -169,7 +169,7 @@ def usual_width(y: Float[np.ndarray, "point"], sigma: Float[np.ndarray, "point"]
 
 def _reach(smooth: Float[np.ndarray, "point"]) -> int | None:
     """Points around a maximum in which its prominence is sought; None for all, as in patterns of diffractometers."""
-    maxima = np.count_nonzero((smooth[1:-1] > smooth[:-2]) & (smooth[1:-1] >= smooth[2:]))
+    maxima = int(np.count_nonzero((smooth[1:-1] > smooth[:-2]) & (smooth[1:-1] >= smooth[2:])))
     return None if maxima * len(smooth) <= PROMINENCE_STEPS else max(PROMINENCE_STEPS // maxima, 1000)
 
 
