@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -145,7 +145,7 @@ def asked(question: Callable[[Post], bool], url: str, key: str) -> bool:
     try:
         right = question(post)
     except (URLError, OSError, KeyError, ValueError) as error:
-        body = error.read().decode() if hasattr(error, "read") else ""
+        body = error.read().decode() if isinstance(error, HTTPError) else ""
         say(f"{question.__name__}: {error!r} {body}")
         return False
     say(f"{question.__name__}: {'right' if right else 'WRONG'} after {time.monotonic() - began:.2f} s")

@@ -39,11 +39,10 @@ WORDS = {"sum", "min", "max", "by", "le", "rate", "increase", "histogram_quantil
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """Name of a sample -> its labels, of a service that has answered and run a job."""
     database = f"sqlite:///{tmp_path_factory.mktemp('state')}/jobs.sqlite3"
-    with TestClient(
-        create_app(Settings(jobs_database=database), registry=FakeRegistry([FakeModel("decay", "1")]))
-    ) as client:
+    app = create_app(Settings(jobs_database=database), registry=FakeRegistry([FakeModel("decay", "1")]))
+    with TestClient(app) as client:
         client.get("/health/live")
-        client.app.state.metrics.observe_finished_job("indexing.solve", "done")  # pyright: ignore[reportAttributeAccessIssue]
+        app.state.metrics.observe_finished_job("indexing.solve", "done")
         text = client.get("/metrics").text
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     found = dict(OF_PROMETHEUS)
