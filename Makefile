@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help docs image-test bundle bundle-test audit sbom serve test test-slow test-upgrade bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing openapi lint format lock hooks setup-service setup-cluster setup-browser setup-promtool setup clean
+.PHONY: help docs image-test bundle bundle-test audit sbom serve test test-slow test-upgrade fuzz soak bench-leave-one-out bench-predict bench-arrays bench-growth bench-batching bench-serving bench-dask bench-indexing openapi lint format lock hooks setup-service setup-cluster setup-browser setup-promtool setup clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,12 @@ test-slow: setup ## Run the tests that take minutes
 
 test-upgrade: setup ## Run the commands of docs/upgrade.md and the releases side by side (a minute)
 	@$(BIN)/python -m pytest tests/upgrade $(ARGS)
+
+fuzz: setup ## Try the service with requests made from its OpenAPI document; ARGS="--minutes 60 --seed 7"
+	@$(BIN)/python -m tests.attacks.fuzz $(ARGS)
+
+soak: setup ## Half an hour of mixed load, model swaps and kills; ARGS="--minutes 2"
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 bench-leave-one-out: setup ## Print the leave-one-out table of the polarization models (about half an hour the first time)
 	@$(BIN)/python -m benchmarks.polarization_leave_one_out $(ARGS)
