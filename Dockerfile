@@ -8,20 +8,20 @@
 #   --build-arg BASE=registry.facility.org/debian:trixie-20260918-slim@sha256:...
 ARG BASE=docker.io/library/debian:trixie-20260918-slim@sha256:a99cfc517144bc59b1978475ec53b46ecabec7e43635402ee5b77cc54cd1b20a
 
-# ---- Python of Debian, which Debian mends; it brings no pip
+# ---- Python of Debian, which Debian mends; it brings no pip. The authorities are for identity providers and databases
 # hadolint ignore=DL3006
 FROM ${BASE} AS python
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get upgrade --yes \
-    && apt-get install --yes --no-install-recommends python3 \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 \
     && rm -rf /var/lib/apt/lists/* /var/log/*
 
 # ---- What builds, and stays behind
 FROM python AS tools
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates python3-venv \
+    && apt-get install --yes --no-install-recommends python3-venv \
     && rm -rf /var/lib/apt/lists/*
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
