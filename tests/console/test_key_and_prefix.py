@@ -86,3 +86,14 @@ def test_a_search_runs_and_is_followed_through_a_proxy_that_the_service_knows_no
         expect(page.locator(".picture img")).to_be_visible()
         page.get_by_role("link", name="API").click()
         page.wait_for_url(f"{outside}docs")
+
+
+def test_the_address_of_a_single_user_brings_its_key(chromium: Browser, address: str) -> None:
+    with opened(chromium, address) as tab:
+        tab.expected.append("401")
+        tab.open()
+        tab.page.goto(f"{tab.address}#key={KEY}")
+        expect(tab.page.get_by_role("button", name="Forget key")).to_be_visible()
+        assert KEY not in tab.page.url
+        tab.page.click("[data-example=waveform]")
+        expect(tab.page.locator(".headline h2")).to_have_text("Two S2s")

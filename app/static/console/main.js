@@ -33,6 +33,7 @@ async function start() {
 // --- views --------------------------------------------------------------------------------------
 
 function show(moved) {
+  takeKey();
   const [asked, ...rest] = location.hash.slice(1).split("/").map(decodeURIComponent);
   if (asked === "main") return;
   const name = asked in TITLES ? asked : "analyse";
@@ -76,6 +77,16 @@ function keys() {
   let open = null;
   key.ask = (problem) => { open ??= askForKey(problem).finally(() => { open = null; draw(); }); return open; };
   draw();
+}
+
+/** Take a key out of the address that `serve --single-user` prints; what is behind the # is sent to nobody. */
+function takeKey() {
+  const given = /^#key=([!-~]+)$/.exec(location.hash);
+  if (!given) return;
+  key.set(given[1]);
+  history.replaceState(null, "", location.pathname + location.search);
+  byId("key-button").hidden = false;
+  byId("key-button").textContent = "Forget key";
 }
 
 function askForKey(problem) {
