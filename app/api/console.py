@@ -47,7 +47,7 @@ TASKS: Final[Mapping[str, tuple[str, str]]] = {
 """For each job the endpoint that takes a file, and the one that takes JSON."""
 NOT_OPTIONS: Final = frozenset({"format", "filename", "rows"})
 """Parameters that say how to answer or what the file is called: the page sees to them itself."""
-_KEPT: Final = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "default")
+_KEPT: Final = ("type", "enum", "default")
 
 router = APIRouter(include_in_schema=False)
 
@@ -84,7 +84,7 @@ def options(openapi: Mapping[str, Any], task: str) -> list[dict[str, Any]]:
 
     Returns:
         For each ``name``, ``description``, ``json`` (whether a JSON body takes it by the same name, too) and what
-        the schema says: ``type``, ``enum``, bounds, ``default``, ``items`` of a list.
+        the schema says: ``type``, ``enum``, ``default``, ``items`` of a list.
     """
     of_file, of_json = TASKS[task]
     parameters = openapi["paths"][of_file]["post"].get("parameters", [])

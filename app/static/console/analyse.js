@@ -20,7 +20,7 @@ export class AnalyseView {
     this.place = el("div");
     this.runButton = el("button.primary", { type: "submit", disabled: true, "aria-keyshortcuts": "Control+Enter" }, "Run");
     this.stopButton = el("button", { type: "button", hidden: true, onclick: () => this.stop() }, "Cancel");
-    const reset = el("button.quiet", { type: "button", onclick: () => { this.form().reset(); this.changed(); } }, "Default options");
+    const reset = el("button.quiet", { type: "button", onclick: () => { this.form().reset(); this.changed(); } }, "Defaults");
     this.answer = el("div.answer", { tabindex: -1, "aria-label": "Answer" });
     root.append(
       el("form.ask", { "aria-label": "What to ask", novalidate: true, onsubmit: (event) => { event.preventDefault(); this.run(); } },

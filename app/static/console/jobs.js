@@ -10,7 +10,7 @@ const MOST_STREAMS = 3;
 
 /** What this browser asked for. `entries` are plain: id, task, name, state, created, and the last progress. */
 export const book = {
-  entries: JSON.parse(kept.get("jobs") || "[]"),
+  entries: remembered(),
   listeners: new Set(),
   add(entry) {
     this.entries = [entry, ...this.entries.filter((one) => one.id !== entry.id)].slice(0, MOST_KEPT);
@@ -28,6 +28,9 @@ export const book = {
   },
   changed() {
     kept.set("jobs", JSON.stringify(this.entries));
+    this.told();
+  },
+  told() {
     const running = this.entries.filter((one) => !ended(one)).length;
     byId("jobs-count").textContent = running;
     byId("jobs-count").hidden = !running;
@@ -35,6 +38,23 @@ export const book = {
     for (const listener of this.listeners) listener();
   },
 };
+
+/** What was kept; nothing where it cannot be read. */
+function remembered() {
+  try {
+    const entries = JSON.parse(kept.get("jobs") || "[]");
+    return Array.isArray(entries) ? entries.filter((one) => typeof one?.id === "string") : [];
+  } catch {
+    return [];
+  }
+}
+
+/** Another tab of this browser has asked for something, or seen its end. */
+addEventListener("storage", ({ key }) => {
+  if (key !== "beamline.jobs") return;
+  book.entries = remembered();
+  book.told();
+});
 
 /** Cancel a job; gives it as it is then. */
 export async function cancel(id) {

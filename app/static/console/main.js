@@ -127,7 +127,8 @@ function tell(found) {
 function healthOf(found) {
   if (found instanceof Problem) return found.status === 503 ? ["busy", "loading models"] : ["away", found.status ? `answers ${found.status}` : "no answer"];
   if (found instanceof Error) return ["away", "no answer"];
-  const { models, jobs } = found;
+  const { models, jobs, access } = found;
+  if (access?.trouble) return ["busy", `keys: ${access.trouble}`];
   if (jobs.trouble) return ["busy", `${models.length} models ready · jobs wait: ${jobs.trouble}`];
   return ["ready", `ready · ${models.length} models · ${jobs.ready}/${jobs.workers} workers`];
 }

@@ -7,7 +7,7 @@ const UNITS = {
   phd_per_electron: "phd", mm_per_us: "mm/µs", cm2_per_s: "cm²/s",
 };
 
-const NAMES = { threshold_polarization: "Threshold", max_seconds: "Longest search", step_s: "Step of the curve", show: "Show in the picture", pulses: "Tell the pulses" };
+const NAMES = { threshold_polarization: "Threshold", max_seconds: "Longest search", step_s: "Step of the curve", show: "Show in the picture", pulses: "Tell the pulses", correction: "Correction of the slope" };
 
 /** Name and unit for people: `two_theta_min_deg` is "Two theta min" in °. */
 export function labelOf(name) {
@@ -141,11 +141,8 @@ function controlOf(option, id) {
   const isNumber = option.type === "number" || option.type === "integer";
   return el("input", {
     id,
-    type: isNumber ? "number" : "text",
-    step: option.type === "integer" ? 1 : "any",
+    type: "text",  // a field of numbers would hide from the page what is not one, and take no decimal comma
     inputmode: isNumber ? "decimal" : null,
-    min: option.minimum ?? option.exclusiveMinimum,
-    max: option.maximum ?? option.exclusiveMaximum,
     placeholder: option.default ?? "automatic",
     autocomplete: "off",
     spellcheck: "false",
@@ -166,7 +163,9 @@ function typed(option, text) {
     const parts = text.split(",").map((part) => part.trim()).filter(Boolean);
     return option.items?.type === "integer" ? parts.map(Number) : parts;
   }
-  return option.type === "number" || option.type === "integer" ? Number(text) : text;
+  if (option.type !== "number" && option.type !== "integer") return text;
+  const number = Number(text.replace(",", "."));
+  return Number.isNaN(number) ? text : number;  // what is no number goes to the service, which says so
 }
 
 const plain = (text) => text.replaceAll("`", "");

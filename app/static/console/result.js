@@ -56,6 +56,7 @@ export class ResultView {
       drawn = URL.createObjectURL(blob);
       const image = el("img", { src: drawn, alt: `${this.task.title} of ${this.name}: ${title}` });
       await image.decode();
+      if (!PLAIN.has(this.call.task)) image.style.maxWidth = `${image.naturalWidth / 10}rem`;
       const turned = el("button.quiet.small.turn", { type: "button", "aria-pressed": "false", onclick: () => {
         turned.setAttribute("aria-pressed", String(this.figure.classList.toggle("as-it-is")));
       } }, "Original colours");

@@ -80,7 +80,7 @@ function decays(answer) {
 function curve(d) {
   const rows = d.time_s.map((seconds, at) => at);
   return table("Predicted polarization", [
-    { head: "Time", cell: (i) => (d.time ? d.time[i].replace("T", " ") : `${num(d.time_s[i], 6)} s`) },
+    { head: "Time", cell: (i) => (d.time ? d.time[i].slice(0, 19).replace("T", " ") : `${num(d.time_s[i], 6)} s`) },
     { head: "After [h]", num: true, cell: (i) => fixed(d.time_s[i] / 3600, 2) },
     { head: "P", num: true, cell: (i) => fixed(d.polarization[i], 4) },
     { head: "σ", num: true, cell: (i) => fixed(d.polarization_sigma[i], 4) },
