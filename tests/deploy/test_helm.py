@@ -122,7 +122,7 @@ def test_what_cannot_work_is_refused_before_it_is_installed(name: str) -> None:
     assert REFUSED[name][1] in answers()[name]["error"]
 
 
-@pytest.mark.parametrize("name", VALUES.keys() - {"oidc"})
+@pytest.mark.parametrize("name", VALUES)
 def test_the_variables_are_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given = variables(name)
     assert given.keys() <= {f"BEAMLINE_{field.upper()}" for field in Settings.model_fields}
