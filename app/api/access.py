@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Final, Protocol
 
+import structlog
 from fastapi import Depends, Request
 
 from app.errors import Forbidden, Unauthenticated
@@ -124,6 +125,7 @@ class Anonymous:
     without_keys: bool = True
 
 
+_log = structlog.stdlib.get_logger("app.access")
 _NOBODY: Final = Caller("", frozenset())
 _ANYBODY: Final = Caller("", frozenset({Scope.PREDICT, Scope.SOLVE}))
 
@@ -184,6 +186,11 @@ class Access:
     def open(self) -> bool:
         """Whether callers without a key may predict and solve."""
         return self._without_key is _ANYBODY
+
+    @property
+    def open_here_alone(self) -> bool:
+        """Whether callers without a key get in only where they ask an address of this machine that no other reaches."""
+        return self.open and not self._anonymous.always
 
     @property
     def with_tokens(self) -> bool:
@@ -250,7 +257,10 @@ class Access:
 
     def _watch(self) -> None:
         while not self._stopping.wait(POLL_S):
-            self.refresh()
+            try:
+                self.refresh()
+            except Exception:  # the next look may go well, and without one no key could be revoked any more
+                _log.exception("looking for changes of the keys failed")
 
     def _take(self) -> None:
         """Take the keys as they are now."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from app.api import problems
 from app.api.access import CALLER, Access, Caller
 from app.api.access_table import Need, Table, need_of
 from app.api.rates import Rates
-from app.errors import AppError, Unauthenticated
+from app.errors import AppError, Forbidden, Unauthenticated
 
 KEPT_PLACES: Final = 1024
 LONGEST_KEPT: Final = 256
@@ -172,6 +173,29 @@ class Gate:
             self._rates.take(caller.name, scope)
         if need.isdisjoint(caller.scopes):
             raise self._access.refusal(caller, need)
+        if not caller.name and self._access.open_here_alone and not _is_here(_address(scope)):
+            raise Forbidden(_NOT_FROM_ELSEWHERE)
+
+
+_NOT_FROM_ELSEWHERE: Final = (
+    "This service has no keys, and answers only on addresses that no other machine reaches: whoever runs it makes a key "
+    "with `python -m app keys create`."
+)
+
+
+def _address(scope: Scope) -> str:
+    """The address that was asked: the server's own."""
+    server = scope.get("server")
+    return server[0] if server else ""
+
+
+@lru_cache(256)
+def _is_here(address: str) -> bool:
+    """Whether no other machine reaches an address; what is none, such as a socket in a folder, none reaches."""
+    try:
+        return ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return True
 
 
 _EVERYBODY: Final = Caller("", frozenset())

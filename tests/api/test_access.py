@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from app.api.access import Scope
 from app.api.keys import read_keys, revoke_key
 from app.logs import configure_logs
-from tests.api.access_client import LATER, LINES, access_of, key, look, protected
+from tests.api.access_client import LATER, LINES, access_of, application, key, look, protected
 from tests.api.test_problems import assert_problem
 
 SOLVE = "/indexing/solve"
@@ -197,6 +197,17 @@ def test_beyond_this_machine_nobody_gets_in_without_a_key(tmp_path: Path) -> Non
         assert statuses(client) == [403] * 4
     with protected(tmp_path, host="192.168.1.5", allow_anonymous=True) as client:
         assert statuses(client) == [200, 400, 202, 403]
+
+
+def test_whoever_starts_the_application_an_address_beyond_this_machine_is_closed(tmp_path: Path) -> None:
+    """Another server than `serve` does not tell where it listens; each request does."""
+    for settings, expected in (({}, 403), ({"allow_anonymous": True}, 200), ({"single_user_key": SECRET}, 401)):
+        app = application(tmp_path, **settings)
+        for address, status in (("192.168.1.5", expected), ("[2001:db8::1]", expected)):
+            assert TestClient(app, base_url=f"http://{address}").get(ANY).status_code == status
+        here = 401 if expected == 401 else 200
+        for address in ("127.0.0.1", "[::1]"):
+            assert TestClient(app, base_url=f"http://{address}").get(ANY).status_code == here
 
 
 def test_anonymous_callers_may_be_let_in_beside_keys(client: TestClient, tmp_path: Path) -> None:

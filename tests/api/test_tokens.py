@@ -20,6 +20,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.api import tokens
 from app.api.access import Caller, Scope
@@ -87,8 +89,11 @@ def test_keys_of_both_types_sign(client: TestClient, issuer: str, kind: str) -> 
 
 def _unsigned(issuer: str) -> str:
     claims = {"iss": issuer, "aud": AUDIENCE, "sub": "ada", "exp": int(time.time()) + 600, "scope": "admin"}
-    parts = [json.dumps(part).encode() for part in ({"alg": "none"}, claims)]
-    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "."
+    return f"{_encoded(json.dumps({'alg': 'none'}).encode())}.{_encoded(json.dumps(claims).encode())}."
+
+
+def _encoded(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
 def _signed_with_the_public_key(issuer: str) -> str:
@@ -122,7 +127,17 @@ FORGED = {
     "changed": lambda issuer: token(issuer).replace(".", ".e", 1),
     "too long": lambda issuer: token(issuer, claims={"groups": ["a" * 100] * 200}),
     "three dots": lambda _issuer: "a.b.c",
+    "with a deep header": lambda _issuer: _encoded(b"[" * 11_000) + ".e30.e30",
+    "with an odd header": lambda _issuer: _encoded(b'{"alg":["RS256"],"kid":{}}') + ".e30.e30",
 }
+
+
+@given(st.binary(max_size=100), st.binary(max_size=100), st.binary(max_size=100))
+@settings(max_examples=100, deadline=None)
+def test_no_token_does_more_than_be_refused(client: TestClient, head: bytes, claims: bytes, signature: bytes) -> None:
+    sent = ".".join(map(_encoded, (head, claims, signature))).encode()
+    with pytest.raises(Unauthenticated):
+        asked(access_of(client)._tokens, sent.decode())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", FORGED)
