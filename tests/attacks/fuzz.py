@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from app.api.access import Scope
+from app.api.keys import create_key
 from tests.faults.service import REPOSITORY, Service
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
@@ -30,7 +32,6 @@ NOT_PROMISED = (
     # DELETE cancels a job; how it ended can still be read.
     "use_after_free",
 )
-KEY = "fuzz-with-this-key-of-32-letters"
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,20 @@ def main() -> None:
     options = parser.parse_args()
     effort = Effort(options.examples, int(options.minutes * 30), seed=options.seed)
     status = 0
-    for key in (None, KEY):
-        with TemporaryDirectory(prefix="fuzz-") as folder, target(Path(folder), **with_key(key)) as service:
-            done = fuzz(service, effort, key=key)
-            sys.stdout.write(done.stdout + done.stderr)
-            status = status or done.returncode
+    for closed in (False, True):
+        with TemporaryDirectory(prefix="fuzz-") as folder:
+            key, settings = admin_key(Path(folder)) if closed else (None, {})
+            with target(Path(folder), **settings) as service:
+                done = fuzz(service, effort, key=key)
+        sys.stdout.write(done.stdout + done.stderr)
+        status = status or done.returncode
     sys.exit(status)
 
 
-def with_key(key: str | None) -> dict[str, str]:
-    """Settings of a service that knows a key, or none."""
-    return {} if key is None else {"admin_key": key}
+def admin_key(folder: Path) -> tuple[str, dict[str, str]]:
+    """Make a key that closes the service; give it with the settings of a service that knows it."""
+    keys = folder / "keys.json"
+    return create_key(keys, "fuzz", (Scope.ADMIN,))[0], {"keys_file": str(keys)}
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.fuzz import KEY, Effort, fuzz, target, with_key
+from tests.attacks.fuzz import Effort, admin_key, fuzz, target
 
 QUICK = Effort(examples=3, phases=("examples", "fuzzing", "stateful"))
 
 
-@pytest.mark.parametrize("key", [None, KEY], ids=["open", "with a key"])
-def test_the_service_keeps_to_its_document(tmp_path: Path, key: str | None) -> None:
-    with target(tmp_path, job_workers="0", **with_key(key)) as service:
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "with keys"])
+def test_the_service_keeps_to_its_document(tmp_path: Path, closed: bool) -> None:
+    key, settings = admin_key(tmp_path) if closed else (None, {})
+    with target(tmp_path, job_workers="0", **settings) as service:
         done = fuzz(service, QUICK, key=key)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
