@@ -32,6 +32,8 @@ HEAVY = {"tensorflow", "keras", "sklearn", "scipy", "matplotlib", "numba", "gemm
     "PIL",
     "dask",
     "distributed",
+    "jwt",
+    "cryptography",
 }
 
 

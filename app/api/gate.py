@@ -178,7 +178,7 @@ class Gate:
 
 
 _NOT_FROM_ELSEWHERE: Final = (
-    "This service has no keys, and answers only on addresses that no other machine reaches: whoever runs it makes a key "
+    "This service has no keys, and answers only on addresses that no other machine reaches; whoever runs it makes one "
     "with `python -m app keys create`."
 )
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -30,7 +27,6 @@ from app.errors import AccessUnavailable, Unauthenticated
 from tests.api.access_client import LATER, LINES, access_of, key, look, protected
 from tests.api.test_problems import assert_problem
 from tests.oidc_issuer import provider
-from tests.served import REPOSITORY
 
 AUDIENCE = "beamline"
 LONGEST_S = 30.0
@@ -179,17 +175,6 @@ def test_the_claim_and_what_it_allows_can_be_chosen() -> None:
     assert dotted.caller({"sub": "x", "https://example.org/roles": "a=b"}).scopes == {Scope.PREDICT}
     for odd in (None, 5, {}, {"roles": None}, ["predict"], "staff"):
         assert groups.caller({"sub": "x", "realm_access": odd}).scopes == set()
-
-
-def test_a_service_without_a_provider_starts_without_its_library(tmp_path: Path) -> None:
-    script = (
-        "import sys; from app.main import create_app; from app.settings import Settings; import app.cli;"
-        "create_app(Settings());"
-        "sys.exit(bool({'jwt', 'cryptography'} & set(sys.modules)))"
-    )
-    environment = os.environ | {"BEAMLINE_MODEL_STORE": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, env=environment, check=False)
-    assert done.returncode == 0
 
 
 # --- the provider changes its keys, or is away ------------------------------------------------------------------------
