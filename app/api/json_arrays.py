@@ -23,6 +23,10 @@ from app.api.problems import Where, at
 from app.array_files.npy import MAX_DIMENSIONS, checked_shape
 from app.errors import AppError, InvalidInput, TooLarge
 
+MAX_VALUES: Final = 2**24 - 1
+"""Most values in a body: simdjson counts no further in one list, and each takes 24 bytes while it is read."""
+MAX_LISTS: Final = 500_000
+"""Most lists in a body; each is a Python object for a moment."""
 MAX_OTHER_VALUES: Final = 50_000
 """Most values in a body beside its arrays."""
 MAX_QUICK_KEYS: Final = 100
@@ -98,6 +102,7 @@ def refuse_query(given: Collection[str]) -> None:
 
 
 def _quick(body: bytes, names: frozenset[str], max_items: int, other_form: str | None) -> JsonArrays | None:
+    commas, opened = checked_counts(body)
     try:
         document = simdjson.Parser().parse(body)
     except (ValueError, RuntimeError):
@@ -114,12 +119,12 @@ def _quick(body: bytes, names: frozenset[str], max_items: int, other_form: str |
         name: _buffered(values[name], name, max_items) for name in names & values.keys() if _is_list(values[name])
     }
     items = sum(array.size for array in arrays.values())
-    if occurrences(body, b",") - items > MAX_OTHER_VALUES:
+    if commas - items > MAX_OTHER_VALUES:
         raise TooLarge(f"the body holds more than {MAX_OTHER_VALUES} values beside its arrays")
     others = {name: _plain(value) for name, value in values.items() if name not in arrays}
     # A list in the place of a number would not be noticed otherwise.
     lists = sum(_lists_of_shape(array.shape) for array in arrays.values()) + sum(map(_lists, others.values()))
-    if occurrences(body, b"[") != lists:
+    if opened != lists:
         raise _Unsure
     arrays |= _from_objects(others, names, max_items)
     return JsonArrays(arrays, {name: value for name, value in others.items() if name not in names})
@@ -130,6 +135,20 @@ def occurrences(body: bytes, byte: bytes) -> int:
     values = np.frombuffer(body, np.uint8)
     parts = (values[start : start + _COUNTED] for start in range(0, len(values), _COUNTED))
     return sum(int(np.count_nonzero(part == byte[0])) for part in parts)
+
+
+def checked_counts(body: bytes) -> tuple[int, int]:
+    """The commas and the opening brackets in a body, before anything is made of it.
+
+    Raises:
+        TooLarge: more than `MAX_VALUES` values, or than `MAX_LISTS` lists.
+    """
+    commas, opened = occurrences(body, b","), occurrences(body, b"[")
+    if commas >= MAX_VALUES:
+        raise TooLarge(f"the body holds more than {MAX_VALUES} values; send numbers as .npy or base64, or split them")
+    if opened > MAX_LISTS:
+        raise TooLarge(f"the body holds more than {MAX_LISTS} lists; send numbers as .npy or base64, or split them")
+    return commas, opened
 
 
 def _is_list(value: object) -> bool:

@@ -21,7 +21,7 @@ from jaxtyping import Num
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from app.api.json_arrays import MAX_CAREFUL_VALUES, MAX_OTHER_VALUES, loaded, occurrences
+from app.api.json_arrays import MAX_CAREFUL_VALUES, MAX_OTHER_VALUES, checked_counts, loaded
 from app.api.negotiation import BINARY
 from app.api.problems import at
 from app.api.schema import JSON, REF_TEMPLATE, Input, validated
@@ -177,13 +177,14 @@ def _length(text: str, body_bytes: int) -> int:
 
 def _values(body: bytes) -> Any:
     """The JSON with the tensors' numbers as flat arrays."""
+    commas, opened = checked_counts(body)
     try:
-        quick = _quick(simdjson.Parser().parse(body), occurrences(body, b",") + occurrences(body, b"["))
+        quick = _quick(simdjson.Parser().parse(body), commas + opened)
     except (ValueError, RuntimeError, TypeError):
         quick = None
     if quick is not None:
         return quick
-    if occurrences(body, b",") > MAX_CAREFUL_VALUES:
+    if commas > MAX_CAREFUL_VALUES:
         raise TooLarge("a tensor of so many numbers in JSON should hold numbers alone; send it in binary")
     return loaded(body)
 

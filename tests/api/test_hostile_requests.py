@@ -18,13 +18,14 @@ from starlette.exceptions import HTTPException
 from app.api.arrays import DTYPES, array_from_base64
 from app.api.guards import Guards
 from app.api.indexing_schema import SolveRequest
-from app.api.json_arrays import arrays_from_json
+from app.api.json_arrays import MAX_LISTS, MAX_VALUES, arrays_from_json
 from app.api.negotiation import accepted_format, content_type
 from app.api.open_inference import read_inference
 from app.api.polarization_cases import cases_from_experiments
 from app.api.polarization_schema import EXAMPLES, PredictRequest
 from app.api.prefer import preference
 from app.api.schema import JsonBody
+from app.errors import TooLarge
 from app.indexing.question import ask
 from app.main import create_app
 from app.settings import Settings
@@ -133,6 +134,17 @@ def test_numbers_of_any_length_are_read_or_refused(digits: int) -> None:
                 body = valid.replace(name, number.encode(), 1)
                 for read, _ in PARSERS.values():
                     survives(read, body, also=TOLD)
+
+
+def test_more_values_than_memory_is_meant_for_are_not_read() -> None:
+    """Each value and each list takes many times its length."""
+    lists = b'{"waveforms": [' + b"[0]," * MAX_LISTS + b"[0]]}"
+    values = b'{"waveforms": [' + b"0," * MAX_VALUES + b"0]}"
+    for body, said in ((lists, "more than 500000 lists"), (values, "more than 16777215 values")):
+        with pytest.raises(TooLarge, match=said):
+            arrays_from_json(body, ("waveforms",), 10**9)
+    with pytest.raises(TooLarge, match="values"):
+        read_inference(values.replace(b"waveforms", b"inputs"), None, 10**9)
 
 
 def test_shapes_that_multiply_to_anything_are_refused() -> None:
