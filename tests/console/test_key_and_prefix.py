@@ -52,12 +52,16 @@ def test_a_key_is_asked_for_kept_in_the_tab_and_never_shown(guarded: Tab, tmp_pa
     expect(page.locator(".headline h2")).to_have_text("Two S2s")
     expect(page.locator(".picture img")).to_be_visible()
     command = page.locator(".same code").inner_text()
-    assert "Authorization: Apikey $SERVICE_KEY" in command
+    assert "Authorization: Apikey $BEAMLINE_API_KEY" in command
     assert f"{guarded.address}waveform/file" in command
     assert KEY not in page.content()
     assert page.evaluate("localStorage.getItem('beamline.key')") is None
     done = subprocess.run(
-        ["sh", "-e", "-c", command], cwd=tmp_path, env=os.environ | {"SERVICE_KEY": KEY}, capture_output=True, text=True
+        ["sh", "-e", "-c", command],
+        cwd=tmp_path,
+        env=os.environ | {"BEAMLINE_API_KEY": KEY},
+        capture_output=True,
+        text=True,
     )
     assert '"number_of_s2":2' in done.stdout, done.stderr
     page.reload()

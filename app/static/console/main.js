@@ -83,8 +83,11 @@ function keys() {
 function takeKey() {
   const given = /^#key=([!-~]+)$/.exec(location.hash);
   if (!given) return;
-  key.set(given[1]);
   history.replaceState(null, "", location.pathname + location.search);
+  // A link from elsewhere must not make somebody work with a key that another one can look over.
+  const isHere = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  if (!isHere && !confirm("This address brings a key of the service with it. Work with that key?")) return;
+  key.set(given[1]);
   byId("key-button").hidden = false;
   byId("key-button").textContent = "Forget key";
 }

@@ -15,7 +15,7 @@ export function curl(call, form) {
   if (call.example) lines.push(`curl -sS -O ${quoted(address(call.example))}`);
   const url = address(call.path) + (call.query.length ? `?${queryOf(call)}` : "");
   const parts = [`curl -sS --fail-with-body ${quoted(url)}`, `-H ${quoted(`Accept: ${accept}`)}`];
-  if (key.get()) parts.push('-H "Authorization: Apikey $SERVICE_KEY"');
+  if (key.get()) parts.push('-H "Authorization: Apikey $BEAMLINE_API_KEY"');
   if (call.json) {
     parts.push("-H 'Content-Type: application/json'");
     parts.push(bodyFile(call) ? `--data-binary @${bodyFile(call)}` : `--data-binary ${quoted(JSON.stringify(call.json))}`);
@@ -53,7 +53,7 @@ export function python(call, form) {
 
 const isPicture = (form) => form === "svg" || form === "png";
 const result = (call, form) => `${call.task}.${ENDINGS[TASKS[call.task].forms[form]]}`;
-const authorization = () => (key.get() ? ', "Authorization": f"Apikey {os.environ[\'SERVICE_KEY\']}"' : "");
+const authorization = () => (key.get() ? ', "Authorization": f"Apikey {os.environ[\'BEAMLINE_API_KEY\']}"' : "");
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const formName = (name) => (/^[\w.\-+ ]+$/.test(name) ? name : `"${name.replace(/["\\]/g, "\\$&")}"`);
 
