@@ -112,10 +112,11 @@ def test_what_a_folder_keeps_that_cannot_be_written_to_is_shown_in_one_that_can(
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the family is one of x86-64")
 def test_what_is_kept_elsewhere_is_not_compiled_again(tmp_path: Path) -> None:
     """With Numba itself: one process fills a folder, the next sees it from a folder of its own."""
+    # A family that nothing else is compiled for, so that this repository keeps none of it.
     cache = tmp_path / "cache"
 
     def solved_in(folder: Path) -> tuple[Path, int, str]:
-        variables = {"NUMBA_CACHE_DIR": str(folder), "XDG_CACHE_HOME": str(cache), "NUMBA_CPU_NAME": "x86-64-v3"}
+        variables = {"NUMBA_CACHE_DIR": str(folder), "XDG_CACHE_HOME": str(cache), "NUMBA_CPU_NAME": "x86-64-v2"}
         done = subprocess.run(
             [sys.executable, "-c", SOLVE], cwd=REPOSITORY, env=os.environ | variables, capture_output=True, text=True
         )
@@ -124,5 +125,5 @@ def test_what_is_kept_elsewhere_is_not_compiled_again(tmp_path: Path) -> None:
         return Path(place).parent, int(hits), processor
 
     kept = cache / "beamline-model-server"
-    assert solved_in(kept) == (kept, 0, "x86-64-v3")
-    assert solved_in(tmp_path / "mine") == (tmp_path / "mine", 1, "x86-64-v3")
+    assert solved_in(kept) == (kept, 0, "x86-64-v2")
+    assert solved_in(tmp_path / "mine") == (tmp_path / "mine", 1, "x86-64-v2")
