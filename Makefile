@@ -27,7 +27,7 @@ test: setup setup-browser setup-promtool ## Set up everything and run the tests;
 test-slow: setup ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-test-upgrade: setup ## Run the commands of docs/upgrade.md and the releases side by side (a minute)
+test-upgrade: setup ## Run the commands of docs/upgrade.md and the releases side by side (minutes the first time)
 	@$(BIN)/python -m pytest tests/upgrade $(ARGS)
 
 fuzz: setup ## Try the service with requests made from its OpenAPI document; ARGS="--minutes 60 --seed 7"
