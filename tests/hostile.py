@@ -21,7 +21,7 @@ MEMORY_BYTES: Final = 48 * 1024**2
 
 FEW: Final = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 """For every run of the tests: the same examples each time."""
-MANY: Final = settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+MANY: Final = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 """For the slow ones: other examples each time."""
 
 _WORDS: Final = re.compile(rb"[A-Za-z_]+|[-+.\d]+|\s+|.", re.DOTALL)
