@@ -13,7 +13,7 @@ import pytest
 LOCK = Path(__file__).resolve().parents[2] / "uv.lock"
 SPDX = {
     "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "LGPL-3.0-only", "LLVM-exception", "MIT",
-    "MIT-CMU", "MPL-2.0", "PSF-2.0", "Unlicense", "Zlib",
+    "MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Unlicense", "Zlib",
 }  # fmt: skip
 OLD_NAMES = {
     "3-Clause BSD License", "Apache 2.0", "Apache Software License", "BSD", "BSD 3-Clause", "BSD License",
