@@ -13,10 +13,9 @@ import time
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
-from fastapi import Depends, Request
 
 from app.errors import Forbidden, Unauthenticated
 
@@ -283,24 +282,3 @@ def _of_grant(grant: Grant) -> Caller:
 def digest_of(secret: bytes) -> bytes:
     """What is kept of a secret. Keys are random, so that a slow hash would protect nothing more."""
     return hashlib.sha256(secret).digest()
-
-
-def caller_of(request: Request) -> Caller:
-    """Who sends a request that has passed the gate."""
-    return request.scope[CALLER]
-
-
-async def _caller(request: Request) -> Caller:
-    return caller_of(request)
-
-
-CallerOf = Annotated[Caller, Depends(_caller)]
-"""For endpoints: who asks."""
-
-
-async def _access(request: Request) -> Access:
-    return request.app.state.access
-
-
-AccessOf = Annotated[Access, Depends(_access)]
-"""For endpoints: the keys of the service."""

@@ -10,10 +10,9 @@ from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
-from app.api.access import AccessOf
 from app.api.problems import documented, problem
 from app.api.schema import Output
-from app.api.seams import JobsOf, MetricsOf, ModelState, RegistryOf
+from app.api.seams import AccessOf, JobsOf, MetricsOf, ModelState, RegistryOf
 from app.errors import JobsUnavailable
 from app.jobs.service import Jobs
 from app.metrics import CONTENT_TYPE, Metrics

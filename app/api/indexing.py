@@ -12,7 +12,6 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
-from app.api.access import caller_of
 from app.api.indexing_answers import MEDIA_TYPES, Format, Rows, written
 from app.api.indexing_models import Chosen, LearnedParts
 from app.api.indexing_schema import (
@@ -27,7 +26,7 @@ from app.api.jobs import IdempotencyKey, Job, answer_or_accept
 from app.api.negotiation import VARY, accepted
 from app.api.problems import BODY, documented
 from app.api.schema import JsonBody
-from app.api.seams import JobsOf
+from app.api.seams import JobsOf, caller_of
 from app.errors import AppError
 from app.indexing import job
 from app.indexing.peaks import refused

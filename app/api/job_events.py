@@ -10,10 +10,9 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 
-from app.api.access import CallerOf
 from app.api.jobs import JobId, job_json
 from app.api.problems import documented
-from app.api.seams import JobsOf
+from app.api.seams import CallerOf, JobsOf
 from app.jobs.job import JobRecord
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])

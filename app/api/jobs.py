@@ -11,11 +11,10 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from app.api.access import CallerOf
 from app.api.prefer import Preference, preference
 from app.api.problems import KINDS, documented, problem
 from app.api.schema import JSON, Output
-from app.api.seams import JobsOf
+from app.api.seams import CallerOf, JobsOf
 from app.errors import Unauthenticated
 from app.jobs.job import Failure, JobRecord, State
 from app.jobs.service import Jobs

@@ -1,4 +1,4 @@
-"""What the routers get from the application through `app.state`: the model registry, the jobs, the metrics."""
+"""What the routers get from the application and the gate: the model registry, the jobs, the metrics, the caller."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Protocol, cast
 
 from fastapi import Depends, Request
 
+from app.api.access import CALLER, Access, Caller
 from app.jobs.service import Jobs
 from app.metrics import Metrics
 
@@ -49,6 +50,11 @@ def registry_of(request: Request) -> ModelRegistry:
     return cast(ModelRegistry, request.app.state.registry)
 
 
+def caller_of(request: Request) -> Caller:
+    """Who sends a request; the gate has noted it."""
+    return cast(Caller, request.scope[CALLER])
+
+
 # Asynchronous although they await nothing: FastAPI would run a plain function in a thread.
 async def _registry(request: Request) -> ModelRegistry:
     return registry_of(request)
@@ -62,6 +68,16 @@ async def _jobs(request: Request) -> Jobs:
     return cast(Jobs, request.app.state.jobs)
 
 
+async def _caller(request: Request) -> Caller:
+    return caller_of(request)
+
+
+async def _access(request: Request) -> Access:
+    return cast(Access, request.app.state.access)
+
+
 RegistryOf = Annotated[ModelRegistry, Depends(_registry)]
 MetricsOf = Annotated[Metrics, Depends(_metrics)]
 JobsOf = Annotated[Jobs, Depends(_jobs)]
+CallerOf = Annotated[Caller, Depends(_caller)]
+AccessOf = Annotated[Access, Depends(_access)]
