@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     """Seconds between two looks at the model store for new versions and moved aliases."""
 
     admin_key: Annotated[SecretStr, Field(min_length=16)] | None = None
-    """The key that allows to load and unload models and to list jobs, 16 characters or more; without one nobody may."""
+    """A key with the scope ``admin``, 16 characters or more: to load and unload models, and to see the jobs of all."""
 
     keys_file: Path = Path("state/keys.json")
     """File of the keys that ``python -m app keys`` makes; read again within seconds when it changes."""
