@@ -11,7 +11,7 @@ from tests.attacks.operations import Operation, Place, changed, one_of_each, pla
 from tests.faults.service import Service
 
 MARK = "@@@@"
-REFUSED = (400, 415, 422)
+REFUSED = (400, 413, 415, 422)
 
 IN_PLACE_OF_A_NUMBER = {
     "NaN": "NaN",
