@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from functools import cache
@@ -136,7 +137,14 @@ def test_the_image_and_the_chart_have_the_version_of_the_project() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
     assert pod("one")["containers"][0]["image"] == f"beamline-model-server:{__version__}"
-    assert pod("full", "beamline-worker")["containers"][0]["image"] == "registry.facility.org/beamline:0.2.0"
+    assert pod("full", "beamline-scheduler")["containers"][0]["image"] == "registry.facility.org/beamline:0.2.0"
+    on_gpu = pod("full", "beamline-worker")["containers"][0]
+    assert on_gpu["image"] == "registry.facility.org/beamline-gpu:0.2.0"
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+    assert "--target gpu    --tag beamline-model-server-gpu:" in dockerfile
+    written = re.search(r"JAX_COMPILATION_CACHE_DIR=(/\w+)/", dockerfile)
+    assert written is not None
+    assert written[1] in {one["mountPath"] for one in on_gpu["volumeMounts"]}, "all else is read-only"
 
 
 @pytest.mark.parametrize("called", ["beamline", "beamline-scheduler", "beamline-worker"])

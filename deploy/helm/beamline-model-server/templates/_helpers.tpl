@@ -16,6 +16,11 @@ image: {{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end }}
 
+{{- define "beamline.gpuImage" -}}
+image: {{ printf "%s-gpu:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- end }}
+
 {{- define "beamline.address" -}}
 tcp://{{ .Release.Name }}-scheduler:8786
 {{- end }}
