@@ -38,8 +38,12 @@ def test_progress_is_shown_while_it_runs_and_a_person_ends_it(tab: Tab) -> None:
     page.locator(".waiting").get_by_role("button", name="Cancel").click()
     expect(page.locator(".waiting h2")).to_have_text("Cancelled")
     assert state(page, tab, job) == "cancelled"
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".waiting .progress")).to_contain_text("lattices")
+    page.keyboard.press("Escape")
+    expect(page.locator(".waiting h2")).to_have_text("Cancelled")
     page.get_by_role("link", name="Jobs").click()
-    expect(page.locator("#view-jobs .state")).to_have_text("cancelled")
+    expect(page.locator("#view-jobs .state")).to_have_text(["cancelled", "cancelled"])
     expect(page.locator("#jobs-count")).to_be_hidden()
 
 

@@ -46,7 +46,6 @@ export class AnalyseView {
 
   /** Something was dropped, chosen or pasted. */
   given(given) {
-    this.stop();
     if (given?.json && given.task) {
       const lists = TASKS[given.task].json.lists;
       const { options, rest } = split(given.json, this.known[given.task], lists);
@@ -83,16 +82,24 @@ export class AnalyseView {
     }
   }
 
+  /** A person has enough of what runs: a job tells its own end, a request is given up. */
   stop() {
+    if (this.job) this.stopJob(this.job);
+    else this.controller?.abort();
+  }
+
+  /** The next question takes the place of the last: of the same file it is the better one, another file's goes on. */
+  makeRoom() {
+    if (this.job && this.asked === this.input.given) cancel(this.job).catch(() => {});
     this.controller?.abort();
-    if (this.job) cancel(this.job).catch(() => {});
     this.job = null;
+    this.asked = this.input.given;
   }
 
   /** Ask, and show what comes back. */
   async run() {
     if (!this.input.given) return announce("Give a file first", true);
-    this.stop();
+    this.makeRoom();
     const controller = new AbortController();
     this.controller = controller;
     const call = callOf(this.input.request(), this.form().values());

@@ -12,11 +12,17 @@ const TITLES = { analyse: "Analyse", jobs: "Jobs", models: "Models" };
 const views = {};
 
 async function start() {
+  let waiting = null;
   theme();
   keys();
   watchHealth();
   views.models = new ModelsView(byId("view-models"));
-  views.jobs = new JobsView(byId("view-jobs"), (entry) => { location.hash = "#analyse"; views.analyse?.open(entry); });
+  views.jobs = new JobsView(byId("view-jobs"), (entry) => {
+    location.hash = "#analyse";
+    // Who is quicker than the page: it is opened as soon as it can be.
+    if (views.analyse) views.analyse.open(entry);
+    else waiting = entry;
+  });
   book.changed();
   addEventListener("hashchange", () => show(true));
   show(false);
@@ -26,6 +32,7 @@ async function start() {
     fill(byId("view-analyse"), problemBox(error, { again: () => location.reload() }));
     return;
   }
+  if (waiting) views.analyse.open(waiting);
   shortcuts(actions());
   document.documentElement.dataset.ready = "true";
 }
