@@ -98,11 +98,14 @@ class Service(FastAPI):
         return Edge(with_cors(gate, limits.origins), self.state.metrics, Guards(limits))
 
     def openapi(self) -> dict[str, Any]:
-        if self.openapi_schema is None:
-            self.openapi_schema = docs.completed(super().openapi())
-            access: Access = self.state.access
+        access: Access = self.state.access
+        is_open = access.open
+        if self.openapi_schema is None or self.state.documented_as_open != is_open:  # the first key closes the service
+            self.openapi_schema = None
+            described = docs.completed(super().openapi())
             table = self.state.access_table
-            access_table.describe(self.openapi_schema, table, optional=access.open, tokens=access.with_tokens)
+            access_table.describe(described, table, optional=is_open, tokens=access.with_tokens)
+            self.openapi_schema, self.state.documented_as_open = described, is_open
         return self.openapi_schema
 
 

@@ -238,5 +238,8 @@ def test_the_documentation_says_what_each_route_needs(client: TestClient) -> Non
 def test_where_no_key_is_needed_the_documentation_says_so(tmp_path: Path) -> None:
     with protected(tmp_path) as client:
         paths = client.get("/openapi.json").json()["paths"]
-    assert {} in paths["/waveform"]["post"]["security"]
-    assert {} not in paths["/v2/repository/models/{name}/load"]["post"]["security"]
+        assert {} in paths["/waveform"]["post"]["security"]
+        assert {} not in paths["/v2/repository/models/{name}/load"]["post"]["security"]
+        key(tmp_path, "first", Scope.PREDICT)
+        look(client)
+        assert {} not in client.get("/openapi.json").json()["paths"]["/waveform"]["post"]["security"]
