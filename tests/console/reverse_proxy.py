@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "host"}
@@ -23,8 +23,12 @@ def published(address: str, prefix: str) -> Iterator[str]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
             backend = http.client.HTTPConnection(address, timeout=60)
-            backend.request(self.command, self.path.removeprefix(prefix), body or None, headers)
-            answer = backend.getresponse()
+            with closing(backend), suppress(ConnectionError):  # the browser may leave at any time
+                backend.request(self.command, self.path.removeprefix(prefix), body or None, headers)
+                with backend.getresponse() as answer:
+                    self.passed_on(answer)
+
+        def passed_on(self, answer: http.client.HTTPResponse) -> None:
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in HOP_BY_HOP:
@@ -32,7 +36,6 @@ def published(address: str, prefix: str) -> Iterator[str]:
             self.end_headers()
             while chunk := answer.read1(65536):
                 self.wfile.write(chunk)
-            backend.close()
 
         do_GET = do_POST = do_DELETE = forward
 
