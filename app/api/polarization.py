@@ -9,7 +9,8 @@ from typing import Annotated, Final, NamedTuple
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.fast_path import FastRequest, FastRoute
@@ -67,13 +68,14 @@ class Limits:
     upload_bytes: int = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class FileOptions:
+class FileOptions(BaseModel):
     """What may be said beside a file, in the query."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step_s: Annotated[
         float | None,
-        Query(
+        Field(
             gt=0,
             le=TEN_YEARS_S,
             allow_inf_nan=False,
@@ -82,28 +84,28 @@ class FileOptions:
         ),
     ] = None
     correction: Annotated[
-        Correction, Query(description="`sloped`: the curve passes through the first and the last row. `none`: not.")
+        Correction, Field(description="`sloped`: the curve passes through the first and the last row. `none`: not.")
     ] = "sloped"
     model: Annotated[
         str | None,
-        Query(
+        Field(
             pattern=NAMES_PATTERN,
             max_length=2000,
             description="A name, names with commas between, or `ensemble`. Left out: `polarization-<material>`.",
         ),
     ] = None
     version: Annotated[
-        str, Query(pattern=REF_PATTERN, max_length=32, description="Version number, or an alias such as `stable`.")
+        str, Field(pattern=REF_PATTERN, max_length=32, description="Version number, or an alias such as `stable`.")
     ] = "stable"
     threshold_polarization: Annotated[
         float | None,
-        Query(gt=0, lt=1, allow_inf_nan=False, description="Say when the polarization falls under this value."),
+        Field(gt=0, lt=1, allow_inf_nan=False, description="Say when the polarization falls under this value."),
     ] = None
     format: Annotated[
-        Format | None, Query(description="Form of the answer, for clients that cannot set `Accept`; wins over it.")
+        Format | None, Field(description="Form of the answer, for clients that cannot set `Accept`; wins over it.")
     ] = None
     filename: Annotated[
-        str, Query(max_length=200, description="Name of the file, where the body is the file itself.")
+        str, Field(max_length=200, description="Name of the file, where the body is the file itself.")
     ] = "upload.fli"
 
     @property
@@ -159,7 +161,7 @@ def create_router(limits: Limits) -> APIRouter:
         max_body_size=limits.upload_bytes,
     )
     async def predict_file(
-        options: Annotated[FileOptions, Depends()], registry: RegistryOf, request: Request
+        options: Annotated[FileOptions, Query()], registry: RegistryOf, request: Request
     ) -> Response:
         """The decay between the first and the last row of every cell segment in a `.fli`, a zip, or D3's text pair.
 

@@ -188,3 +188,9 @@ def test_a_file_name_cannot_forge_lines_or_paths(client: TestClient) -> None:
         for source in segment["sources"]:
             assert ".." not in source
             assert "\n" not in source
+
+
+def test_a_misspelt_option_is_refused_by_its_name(client: TestClient) -> None:
+    answer = upload(client, ("polar.fli", CRYSTALLINE), query="?treshold_polarization=0.7")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["query", "treshold_polarization"]
