@@ -206,7 +206,7 @@ def _is_socket(descriptor: Path) -> bool:
 
 def storm(served: Served, job_id: str, clients: int) -> None:
     """Begin to follow from many sockets, and leave without a word as soon as each has had the beginning."""
-    request = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    request = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
     sockets = [socket.create_connection(served.address, LONGEST_S) for _ in range(clients)]
     for one in sockets:
         one.sendall(request)

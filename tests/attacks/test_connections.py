@@ -15,6 +15,7 @@ from tests.attacks.raw import connected, head
 from tests.faults.service import AT_ONCE, ENDLESS, Service, until
 
 CROWD = 200
+SLACK = 5
 LONGEST_S = 30.0
 
 
@@ -66,7 +67,8 @@ def assert_nothing_stays(service: Service, storm: Callable[[], None]) -> None:
     for _ in range(3):
         storm()
     end = time.monotonic() + LONGEST_S
-    while not all(now <= then for now, then in zip(held(service), before, strict=True)):
+    # A pool may take one more thread or connection at any time; what leaks does so for each of hundreds.
+    while not all(now <= then + SLACK for now, then in zip(held(service), before, strict=True)):
         assert time.monotonic() < end, f"something stays: {before} before, {held(service)} after"
         time.sleep(0.1)
 

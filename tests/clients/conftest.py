@@ -43,5 +43,5 @@ def model(store: ModelStore) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def models(store: ModelStore) -> dict[str, LoadedModel]:
-    """Each model of the store in this process."""
-    return {name: load_version(store.read(name, 1)) for name in store.names()}
+    """What each model of the store serves, in this process."""
+    return {name: load_version(store.read(name, store.version_number(name))) for name in store.names()}

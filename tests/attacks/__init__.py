@@ -1,0 +1,1 @@
+"""Attacks on one service; a package, so that it ends with their tests."""
