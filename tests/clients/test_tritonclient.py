@@ -180,7 +180,7 @@ def test_statistics_count_rows_and_refusals(
 def test_the_index_lists_every_version(client: triton.InferenceServerClient, models: dict[str, LoadedModel]) -> None:
     index = client.get_model_repository_index()
     assert [(entry["name"], entry["version"]) for entry in index] == sorted(
-        [*((name, "1") for name in models), (MODEL, "2")]
+        [*((name, str(model.version)) for name, model in models.items()), (MODEL, "2")]
     )
     assert {(entry["state"], entry["reason"]) for entry in index} == {("READY", "")}
 
