@@ -45,6 +45,8 @@ SMALL_BYTES: Final = 256 * 1024
 """One pattern of so many pixels, in a body of so many bytes, is read in the event loop, without FastAPI."""
 WORKING_THREADS: Final = 4
 """Requests worked on at a time; others wait, so that the rest of the service always has threads."""
+SMALL_AT_A_TIME: Final = 1
+"""Small patterns one after another: several at once wait for Python's lock more than they gain (decision 0017)."""
 FILE_TYPES: Final = (
     "application/x-npy",
     "image/tiff",
@@ -162,7 +164,7 @@ def fast_routes(limits: Limits, registry: ModelRegistry) -> list[FastRoute]:
     """What is answered in front of FastAPI: one small pattern as an array, for numbers."""
     options = UsualQuery(AggregatesQuery)
     header_length = HEADER_LENGTH.encode()
-    threads = anyio.CapacityLimiter(WORKING_THREADS)
+    threads = anyio.CapacityLimiter(SMALL_AT_A_TIME)
 
     def count_particles(request: FastRequest) -> Awaitable[Response] | None:
         query = options(request.query)
@@ -174,7 +176,7 @@ def fast_routes(limits: Limits, registry: ModelRegistry) -> list[FastRoute]:
         if form not in ("json", "csv") or not is_array:
             return None
         question = read(request.body, query, limits)
-        # The transforms and the network run beside Python: two patterns at once on two cores.
+        # In a thread, so that others are answered meanwhile.
         return run_sync(_response, question, registry, form, limiter=threads) if question.is_small else None
 
     return [FastRoute("/aggregates", count_particles, min(SMALL_BYTES, limits.upload_bytes))]
