@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -21,9 +20,6 @@ from app.cli_solve import solve
 from app.cli_waveform import waveform
 from app.errors import AppError
 from app.logs import configure_logs
-
-if TYPE_CHECKING:
-    import uvicorn
 
 FURTHER_FILES = 256
 """Files of one process beside its connections: models, databases, logs, pipes to workers."""
@@ -80,7 +76,7 @@ def serve(
     """Serve over HTTP. Everything else is set by environment variables, see docs/settings.md."""
     import uvicorn
 
-    from app.listening import allow_open_files, inherited, serve_on
+    from app.listening import allow_open_files, inherited, serve_on, shared_port
 
     held = inherited()
     if held is not None:
@@ -110,19 +106,8 @@ def serve(
         "server_header": False,
         "timeout_graceful_shutdown": 10,
     }
-    if held is not None:
-        serve_on(held, uvicorn.Config(**options))
-    elif count == 1:
+    if held is None and count == 1:
         uvicorn.run(**options)
     else:
-        _run_workers(uvicorn.Config(**options))
-
-
-def _run_workers(config: uvicorn.Config) -> None:
-    """What `uvicorn.run` does with several workers, but each accepts connections of its own."""
-    from uvicorn.supervisors import Multiprocess
-
-    from app.listening import shared_port
-
-    with suppress(KeyboardInterrupt):
-        Multiprocess(config, sockets=[shared_port(config)]).run()
+        config = uvicorn.Config(**options)
+        serve_on(held or shared_port(config), config)

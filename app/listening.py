@@ -50,8 +50,6 @@ def shared_port(config: uvicorn.Config) -> SharedPort:
         bound.close()
         _log.error("cannot listen", host=config.host, port=config.port, reason=error.strerror)
         sys.exit(1)
-    host = f"[{config.host}]" if family == socket.AF_INET6 else config.host
-    _log.info(f"Uvicorn running on http://{host}:{bound.getsockname()[1]} (Press CTRL+C to quit)")
     return bound
 
 
@@ -105,20 +103,23 @@ def inherited() -> socket.socket | None:
     return held
 
 
-def serve_on(held: socket.socket, config: uvicorn.Config) -> None:
-    """What `uvicorn.run` does, over a socket that is there already; several processes accept from the same one.
+def serve_on(bound: socket.socket, config: uvicorn.Config) -> None:
+    """What `uvicorn.run` does, over a socket that is there already: one that is held, or a `SharedPort`.
+
+    Several processes accept from the same held socket, and each from one of its own on a shared port.
 
     Raises:
         SystemExit: the service did not start.
     """
-    host, port = held.getsockname()[:2]
+    host, port = bound.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
-    _log.info(f"Uvicorn running on http://{name}:{port} (the socket is the supervisor's)")
+    how = "Press CTRL+C to quit" if isinstance(bound, SharedPort) else "the socket is the supervisor's"
+    _log.info(f"Uvicorn running on http://{name}:{port} ({how})")
     with suppress(KeyboardInterrupt):
         if config.workers > 1:
-            Multiprocess(config, sockets=[held]).run()
+            Multiprocess(config, sockets=[bound]).run()
             return
         server = uvicorn.Server(config)
-        server.run(sockets=[held])
+        server.run(sockets=[bound])
         if not server.started:
             sys.exit(STARTUP_FAILURE)
