@@ -110,13 +110,16 @@ def walks_command(
     data: Annotated[Path, typer.Option(help="Folder of `python -m training.indexing data`.")] = DATA,
     store: Annotated[Path, typer.Option(help="Store whose stable mixtures and odds take part.")] = Path("model_store"),
     draws: Annotated[list[int] | None, typer.Option(help="Cells that are drawn; may be repeated.")] = None,
+    synthetic: Annotated[int | None, typer.Option(min=1, help="Crystals of each lattice, no structures.")] = None,
     searches: Annotated[int, typer.Option(min=0, help="Patterns that are searched whole, with and without.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the patterns.")] = 5,
 ) -> None:
     """Compare the walk from drawn starts with that from random ones on hard patterns of held-out structures."""
-    from training.indexing.regression_walks import generators, hard_patterns, searched, walked
+    from training.indexing.regression_walks import compared, generators, hard_patterns, searched, walked
 
     shelf = Shelf(store)
-    learned, patterns = shelf.at_hand(shelf.default()).learned, hard_patterns(data)
+    learned = shelf.at_hand(shelf.default()).learned
+    patterns = hard_patterns(data, synthetic=synthetic, seed=seed)
     if learned.regression is None or learned.odds is None:
         raise typer.BadParameter("the store holds no mixtures, or no odds")
     asked = generators(learned.regression, draws or (300, 900))
@@ -130,6 +133,8 @@ def walks_command(
     for name, own in zip(("drawn starts", "random starts"), zip(*both, strict=True), strict=False):
         counts = f"first {sum(one.first for one in own)}, listed {sum(one.listed for one in own)} of {len(own)}"
         typer.echo(f"{name}: {counts}, CPU {sum(one.cpu_s for one in own) / len(own):.2f} s")
+    for line in compared(both):
+        typer.echo(line)
 
 
 @cli.command("publish")

@@ -33,11 +33,18 @@ _LOOKED_AT: Final = 300
 _NO_DEADLINE_S: Final = 3600.0
 
 
-def hard_patterns(data: Path, *, seed: int = 5) -> list[Known]:
-    """Give patterns of held-back structures with foreign lines, all lattices mixed; near-duplicates are passed over."""
+def hard_patterns(data: Path, *, synthetic: int | None = None, seed: int = 5) -> list[Known]:
+    """Give patterns of held-back structures with foreign lines, all lattices mixed; near-duplicates are passed over.
+
+    Args:
+        data: folder of `python -m training.indexing data`.
+        synthetic: as many synthetic crystals of each lattice alone, instead of `COUNTS`.
+        seed: of the choice and of what is done to the lines.
+    """
     rng = np.random.default_rng([seed, 1])
     found: list[Known] = []
-    for real, counts in COUNTS:
+    counted = COUNTS if synthetic is None else ((False, dict.fromkeys(COUNTS[0][1], synthetic)),)
+    for real, counts in counted:
         patterns = read_patterns(data, real=real, validation=True)
         patterns = patterns.take(np.isfinite(patterns.q2).sum(axis=1) >= _FEWEST_LINES)
         for bravais, count in counts.items():
@@ -108,3 +115,18 @@ def _searched(result: SolveResult, known: Known, cpu_s: float) -> Searched:
     right = [known.is_cell(solution.niggli) for solution in result.solutions]
     walks = any(report.generator in {"volume", "networks"} for report in result.searches)
     return Searched(bool(right) and right[0], any(right), cpu_s, walks)
+
+
+def compared(both: Sequence[tuple[Searched, ...]]) -> list[str]:
+    """Say of whole searches, with drawn starts and with random ones, what either alone has, and the ratio of times."""
+    walked = [pair for pair in both if pair[0].walked]
+    if not walked:
+        return []
+    won, lost = (sum(pair[i].first and not pair[1 - i].first for pair in walked) for i in (0, 1))
+    logs = np.log([drawn.cpu_s / random.cpu_s for drawn, random in walked])
+    means = np.random.default_rng(0).choice(logs, (2000, len(logs))).mean(axis=1)
+    ratio, low, high = np.exp([logs.mean(), *np.percentile(means, [2.5, 97.5])])
+    return [
+        f"{len(walked)} of {len(both)} searches walk; of these drawn starts alone have {won} right, random ones {lost};"
+        f" CPU {ratio:.2f} times ({low:.2f}-{high:.2f}, 95 %)"
+    ]

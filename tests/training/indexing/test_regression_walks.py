@@ -13,7 +13,7 @@ from app.indexing.search.exhaustive import Exhaustive
 from app.indexing.search.observed import Observed
 from app.indexing.search_order import Doubt, Step
 from training.indexing.odds_patterns import Known
-from training.indexing.regression_walks import generators, searched, walked
+from training.indexing.regression_walks import Searched, compared, generators, searched, walked
 
 SIDE_ANG = 5.2
 
@@ -63,3 +63,14 @@ def test_a_search_that_never_walks_is_one_and_the_same(cube: Known) -> None:
 
 def test_the_walks_have_their_draws() -> None:
     assert list(generators(NoRegression(), (10, 20))) == ["volume", "10 draws", "20 draws"]
+
+
+def test_searches_that_walk_are_compared_in_pairs() -> None:
+    without = (Searched(first=True, listed=True, cpu_s=1.0, walked=False),) * 2
+    half = Searched(first=True, listed=True, cpu_s=1.0, walked=True)
+    whole = Searched(first=False, listed=True, cpu_s=2.0, walked=True)
+    (line,) = compared([without, (half, whole), (half, whole)])
+    assert "2 of 3 searches walk" in line
+    assert "drawn starts alone have 2 right, random ones 0" in line
+    assert "CPU 0.50 times (0.50-0.50, 95 %)" in line
+    assert compared([without]) == []
