@@ -1,7 +1,7 @@
 """In which order the pieces of a search are worth their time, and when the answer is beyond doubt.
 
 A step is one generator on one lattice with one part of its effort. What it earns, the share of patterns of its lattice
-that it solves and those before it do not, and what it costs were measured (`training.indexing.odds_steps`). A step is
+that it solves and those before it do not, and what it costs were measured (`training.indexing.odds.steps`). A step is
 worth its gain times the probability of its lattice, over its cost, and the best come first, which makes the expected
 time until the true cell is found least (W. E. Smith, Naval Res. Logist. Quart. 3 (1956) 59). Steps of one lattice keep
 their order, so a poor step before a good one is taken with it.

@@ -19,7 +19,7 @@ from app.indexing.learned.index_walk import CHUNK
 from app.indexing.learned.indices import INPUT, OUTPUT, closeness, probabilities_from_logits
 from app.model_registry.convert import KerasNetwork, convert
 from app.model_registry.runtime import LiteRTModel
-from training.indexing.index_networks import read_plain
+from training.indexing.indices.networks import read_plain
 
 ROUNDS = 5
 

@@ -35,9 +35,9 @@ from app.model_registry.convert import Conversion, KerasNetwork, convert_all
 from app.model_registry.manifest import TensorSpec
 from app.model_registry.runtime import LiteRTModel
 from benchmarks.indexing.kernel import N_LINES, SIGMA_DEG, Start, perturbed, reached, read_starts
-from training.indexing.data import read_patterns
-from training.indexing.index_networks import finished_levels, read_network
-from training.indexing.index_table import SeenTable, read_table
+from training.indexing.data.pattern_set import read_patterns
+from training.indexing.indices.networks import finished_levels, read_network
+from training.indexing.indices.table import SeenTable, read_table
 
 SPREADS = (0.02, 0.05, 0.1)
 WAVELENGTH_ANG = 1.5406

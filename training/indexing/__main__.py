@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from training.indexing.commands import assignments_command, cases_command, coverage_command
-from training.indexing.data_commands import augment_command, data_command
-from training.indexing.index_commands import indices_cli
-from training.indexing.odds_commands import (
+from training.indexing.assignments.commands import assignments_command, coverage_command
+from training.indexing.data.commands import augment_command, cases_command, data_command, special_metrics_command
+from training.indexing.indices.commands import indices_cli
+from training.indexing.odds.commands import (
     odds_doubt_command,
     odds_steps_command,
     odds_train_command,
     publish_odds_command,
 )
-from training.indexing.outcome_commands import outcomes_command
-from training.indexing.probability_commands import (
+from training.indexing.outcomes.commands import outcomes_command
+from training.indexing.probability.commands import (
     probability_command,
     probability_details_command,
     publish_probability_command,
 )
-from training.indexing.regression_commands import cli as regression_cli
-from training.indexing.special_commands import special_metrics_command
-from training.indexing.template_commands import templates_cli
+from training.indexing.regression.commands import cli as regression_cli
+from training.indexing.templates.commands import templates_cli
 
 cli = typer.Typer(no_args_is_help=True, help="Powder indexing: simulated cases and the table of low-order assignments.")
 

@@ -3,7 +3,7 @@
 A lattice with p free metric terms is fixed by the indices of p lines. TREOR (Werner, Eriksson & Westdahl, J. Appl.
 Cryst. 18 (1985) 367) tries few lines with few low indices; ITO (Visser, J. Appl. Cryst. 2 (1969) 89) builds zones of
 them. Here the assignments worth trying are listed beforehand for each lattice, best first, from synthetic patterns with
-extinctions, weak and impurity lines (`training.indexing.assignments`), so that a few thousand solve most patterns.
+extinctions, weak and impurity lines (`training.indexing.assignments.table`), so that a few thousand solve most.
 Where a network is at hand that has learnt which of them are probable for the lines of one pattern
 (`app.indexing.learned.templates`), its order takes the place of the list's.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 
-from training.indexing.amcsd import Site, Structure
+from training.indexing.data.amcsd import Site, Structure
 
 
 def crystal(group: str, cell: tuple[float, ...], *sites: tuple[str, tuple[float, float, float]]) -> Structure:

@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 
 from app.crystallography.lattice import LATTICES
-from training.indexing.cells import Distributions, features, fit_mixture, in_convention
-from training.indexing.lattice_patterns import random_constants
+from training.indexing.data.cells import Distributions, features, fit_mixture, in_convention
+from training.indexing.data.lattice_patterns import random_constants
 
 
 @cache
