@@ -7,8 +7,9 @@
     ... --learned off,odds,templates,regression,indices,probability,all      learned parts side by side, see `matrix`
 
 A cell counts as found when its Niggli-reduced form agrees with the true one within 1.5% in the lengths and 1.5 deg in
-the angles; where Niggli cells jump between bases, any basis of the found lattice may agree. The solver has its default
-options, all 14 lattices and one pattern at a time, in a process that has solved one other pattern before.
+the angles; where Niggli cells jump between bases, any basis of the found lattice may agree. The solver has the learned
+parts of `model_store/`, its default options, all 14 lattices and one pattern at a time, in a process that has solved
+one other pattern before; `--solver app.indexing.solve:solve` leaves the learned parts out.
 """
 
 from __future__ import annotations

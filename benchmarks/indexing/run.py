@@ -6,19 +6,24 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 
+from app.indexing.learned.models import Learned
 from app.indexing.problem import PeakList, Solution, SolveOptions, SolveResult
+from app.indexing.solve import solve as solve_with
 from benchmarks.indexing.cases import Case
 from benchmarks.indexing.measure import now
 from benchmarks.indexing.outcome import Found, Outcome, judge
+from benchmarks.indexing.variants import parts_of
 
 Solve = Callable[[PeakList, SolveOptions], SolveResult]
 
-SOLVER = "app.indexing.solve:solve"
+SOLVER = "benchmarks.indexing.run:shipped"
+MODEL_STORE = Path(__file__).resolve().parents[2] / "model_store"
 _WARM_UP_S = 60.0
 # A triclinic lattice is found last, so that every lattice's code has run.
 _WARM_UP_CELL = (5.12, 6.37, 7.45, 95.3, 102.1, 98.4)
@@ -28,6 +33,16 @@ def load_solver(name: str = SOLVER) -> Solve:
     """Return the function that `package.module:function` names."""
     module, _, function = name.partition(":")
     return getattr(importlib.import_module(module), function)
+
+
+def shipped(peaks: PeakList, options: SolveOptions) -> SolveResult:
+    """The solver with the stable learned parts of `model_store/`, as the service has it."""
+    return solve_with(peaks, options, learned=_shipped_parts())
+
+
+@cache
+def _shipped_parts() -> Learned:
+    return parts_of(MODEL_STORE)[0]
 
 
 def warm_up(solve: Solve, options: SolveOptions) -> None:
