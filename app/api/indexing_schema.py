@@ -284,7 +284,10 @@ class CellSummary(Output):
     f20: Annotated[float | None, Field(description="Smith and Snyder's F_N; null without a wavelength.")]
     log_odds: Annotated[
         float,
-        Field(description="Natural logarithm of the evidence for this cell against chance: the order of the answer."),
+        Field(
+            description="Natural logarithm of the evidence for this cell against chance: the order of the answer, where "
+            "no model for the probability has another."
+        ),
     ]
     n_indexed: Annotated[int, Field(description="Lines that the cell explains.")]
     n_lines: Annotated[int, Field(description="Lines used.")]

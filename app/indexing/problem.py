@@ -88,7 +88,8 @@ class Solution:
         m20: de Wolff's figure of merit over the first 20 lines (or as many as there are).
         f20: Smith and Snyder's; None without a wavelength.
         f20_mean_delta_deg, f20_n_possible: the two numbers in brackets behind F_N.
-        log_odds: natural logarithm of the evidence for the cell against chance; the order of the answer.
+        log_odds: natural logarithm of the evidence for the cell against chance; the order of the answer, where no model
+            for the probability has another.
         weight: share of the posterior among the answered families, 0 to 1.
         zero_shift_deg: fitted; observed 2theta = true 2theta + zero shift.
         n_indexed, n_lines: lines explained, lines used.
