@@ -31,7 +31,7 @@ from app.indexing.walk.kernels import choose_back_end
 from benchmarks.indexing.cases import Case, read_cases
 from benchmarks.indexing.outcome import Outcome, judge
 from benchmarks.indexing.report import by_lattice
-from benchmarks.indexing.run import found_in, load_solver, solve_all, warm_up
+from benchmarks.indexing.run import PLAIN, found_in, load_solver, solve_all, warm_up
 
 if TYPE_CHECKING:
     from app.indexing.search.device_search import DeviceSearch
@@ -136,9 +136,9 @@ def _device_alone(cases: list[Case], options: SolveOptions, search: DeviceSearch
 
 
 def _one_by_one(cases: list[Case], options: SolveOptions) -> Run:
-    warm_up(load_solver(), options)
+    warm_up(load_solver(PLAIN), options)
     start = time.perf_counter()
-    outcomes = list(solve_all(cases, options))
+    outcomes = list(solve_all(cases, options, solver=PLAIN))
     return Run("one at a time, CPU", time.perf_counter() - start, outcomes)
 
 

@@ -22,7 +22,8 @@ from benchmarks.indexing.variants import parts_of
 
 Solve = Callable[[PeakList, SolveOptions], SolveResult]
 
-SOLVER = "benchmarks.indexing.run:shipped"
+SOLVER, PLAIN = "benchmarks.indexing.run:shipped", "app.indexing.solve:solve"
+"""The solver with the learned parts that are shipped, and without."""
 MODEL_STORE = Path(__file__).resolve().parents[2] / "model_store"
 _WARM_UP_S = 60.0
 # A triclinic lattice is found last, so that every lattice's code has run.
