@@ -285,8 +285,8 @@ class CellSummary(Output):
     log_odds: Annotated[
         float,
         Field(
-            description="Natural logarithm of the evidence for this cell against chance: the order of the answer, where "
-            "no model for the probability has another."
+            description="Natural logarithm of the evidence for this cell against chance: the order of the answer, "
+            "where no model for the probability has another."
         ),
     ]
     n_indexed: Annotated[int, Field(description="Lines that the cell explains.")]

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.training.indexing.data.test_pattern_set import some_patterns
 
 from app.crystallography.lattice import LATTICES
 from app.indexing.problem import BRAVAIS
+from tests.training.indexing.data.test_pattern_set import some_patterns
 from tests.training.indexing.distributions import some_distributions
 from training.indexing.data.augment import (
     METHODS,

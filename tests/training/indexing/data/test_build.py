@@ -10,13 +10,13 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
-from tests.training.indexing.data.test_kinematic import ALL
-from tests.training.indexing.data.test_structures import _database
 from typer.testing import CliRunner
 
 from app.crystallography.lattice import LATTICES
 from app.errors import InvalidInput
 from app.indexing.problem import BRAVAIS
+from tests.training.indexing.data.test_kinematic import ALL
+from tests.training.indexing.data.test_structures import _database
 from training.indexing.__main__ import cli
 from training.indexing.data.amcsd import Structure
 from training.indexing.data.build import BuildArgs, build

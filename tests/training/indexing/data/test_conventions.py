@@ -8,10 +8,10 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
-from tests.training.indexing.data.test_pattern_set import some_patterns
 
 from app.crystallography.lattice import LATTICES
 from app.indexing.problem import BRAVAIS
+from tests.training.indexing.data.test_pattern_set import some_patterns
 from training.indexing.data.amcsd import read_structures
 from training.indexing.data.conventions import conventional, is_conventional, sorted_by_length
 from training.indexing.data.lattices import lattice_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 import pytest
-from tests.training.indexing.data.test_kinematic import ALL, BODY_CENTRED, OLIVINE, QUARTZ
 
 from app.crystallography.lattice import LATTICES
 from tests.training.indexing.crystals import CORUNDUM, HALITE, SILICON
+from tests.training.indexing.data.test_kinematic import ALL, BODY_CENTRED, OLIVINE, QUARTZ
 from training.indexing.data.amcsd import Structure
 from training.indexing.data.peak_lists import is_of_smaller_cell, observable, peak_lists
 from training.indexing.data.powder import reflections

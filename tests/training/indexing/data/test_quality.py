@@ -7,9 +7,15 @@ from dataclasses import replace
 import gemmi
 import numpy as np
 import pytest
-from tests.training.indexing.data.test_kinematic import ALL, BODY_CENTRED, CENTRED_TRICLINIC, OLIVINE, RHOMBOHEDRAL_CALCITE
 
 from tests.training.indexing.crystals import CORUNDUM, HALITE, SILICON
+from tests.training.indexing.data.test_kinematic import (
+    ALL,
+    BODY_CENTRED,
+    CENTRED_TRICLINIC,
+    OLIVINE,
+    RHOMBOHEDRAL_CALCITE,
+)
 from training.indexing.data.amcsd import Structure
 from training.indexing.data.build import contents_of_entries
 from training.indexing.data.quality import (
