@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float
 
 from app.indexing.problem import BRAVAIS
 from benchmarks.indexing.matrix import Trial
-from benchmarks.indexing.paired import Gains, Interval, gains, ratio
 from benchmarks.indexing.report import Summary, summarise
 from benchmarks.indexing.variants import OFF
+from training.paired import Gains, Interval, gains, ratio
 
 EVERY = "all"
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)

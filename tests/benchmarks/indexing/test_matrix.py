@@ -25,8 +25,8 @@ from benchmarks.indexing.matrix_report import (
     pair_table,
     scenario_table,
 )
-from benchmarks.indexing.paired import gains, ratio
 from benchmarks.indexing.variants import ALL, OFF, Variant, variants
+from training.paired import gains, ratio
 
 TRUE = (4.0, 5.0, 6.0, 90.0, 90.0, 90.0)
 OTHER = (4.4, 5.3, 6.6, 90.0, 90.0, 90.0)

@@ -24,6 +24,7 @@ from app.indexing.solve import search_bounds, solve
 from training.indexing.data.pattern_set import read_patterns
 from training.indexing.odds.data import N_DRAWN, WAVELENGTH_ANG, disturbed
 from training.indexing.odds.patterns import CONDITIONS, Known, different
+from training.paired import gains, ratio
 
 COUNTS: Final = ((True, {"mC": 24, "mP": 24, "aP": 12}), (False, {"mC": 6, "mP": 6, "aP": 18}))
 """Published structures, then synthetic crystals, of each lattice."""
@@ -122,11 +123,10 @@ def compared(both: Sequence[tuple[Searched, ...]]) -> list[str]:
     walked = [pair for pair in both if pair[0].walked]
     if not walked:
         return []
-    won, lost = (sum(pair[i].first and not pair[1 - i].first for pair in walked) for i in (0, 1))
-    logs = np.log([drawn.cpu_s / random.cpu_s for drawn, random in walked])
-    means = np.random.default_rng(0).choice(logs, (2000, len(logs))).mean(axis=1)
-    ratio, low, high = np.exp([logs.mean(), *np.percentile(means, [2.5, 97.5])])
+    drawn, random = zip(*walked, strict=True)
+    first = gains([one.first for one in drawn], [one.first for one in random])
+    cpu = ratio(np.array([one.cpu_s for one in drawn]), np.array([one.cpu_s for one in random]))
     return [
-        f"{len(walked)} of {len(both)} searches walk; of these drawn starts alone have {won} right, random ones {lost};"
-        f" CPU {ratio:.2f} times ({low:.2f}-{high:.2f}, 95 %)"
+        f"{len(walked)} of {len(both)} searches walk; of these drawn starts alone have {first.won} right, random ones"
+        f" {first.lost}; CPU {cpu.value:.2f} times ({cpu.low:.2f}-{cpu.high:.2f}, 95 %)"
     ]
