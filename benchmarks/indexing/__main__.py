@@ -32,7 +32,7 @@ from benchmarks.indexing.outcome import RULES, Outcome
 from benchmarks.indexing.peers import base, fox, mlindex
 from benchmarks.indexing.perturb import Perturbation, parse_perturbation, perturb
 from benchmarks.indexing.report import Summary, misses, notes, record, summarise, table
-from benchmarks.indexing.run import SOLVER, load_solver, solve_all, warm_up
+from benchmarks.indexing.run import PLAIN, SHIPPED, load_solver, solve_all, warm_up
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PICTURE = REPOSITORY / "docs" / "images" / "indexing-budget.png"
@@ -56,6 +56,8 @@ class Set:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what the command line asks for, print the tables and write the JSON."""
     asked = _parser().parse_args(arguments)
+    # The matrix brings the learned parts itself.
+    asked.solver = asked.solver or (PLAIN if asked.learned else SHIPPED)
     options = SolveOptions(device=asked.device, seed=asked.seed)
     if asked.max_seconds is not None:
         options = replace(options, max_seconds=asked.max_seconds)
@@ -182,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the solver")
     add("--misses", action="store_true", help="print each case whose first answer is wrong")
     add("--out", type=Path, default=OUT, help="JSON file to write")
-    add("--solver", default=SOLVER, metavar="MODULE:FUNCTION", help="another solver of the same signature")
+    add("--solver", metavar="MODULE:FUNCTION", help="another solver of the same signature")
     add("--peer", choices=sorted(_PEERS), action="append", default=[], help="another program; may be repeated")
     add("--peers-only", action="store_true", help="leave this solver out")
     add("--peer-seconds", type=float, default=300.0, help="a program is stopped after so long on one pattern")

@@ -16,7 +16,7 @@ from benchmarks.indexing.cases import Case, chosen
 from benchmarks.indexing.matrix import SCENARIOS, Solve, Trial, run_matrix, without_first
 from benchmarks.indexing.matrix_report import draw_matrix, lattice_table, matrix_record, pair_table, scenario_table
 from benchmarks.indexing.perturb import perturb
-from benchmarks.indexing.run import PLAIN, SOLVER, load_solver, warm_up
+from benchmarks.indexing.run import load_solver, warm_up
 from benchmarks.indexing.variants import NAMES, variants
 
 
@@ -34,8 +34,7 @@ def run_matrix_command(asked: argparse.Namespace, options: SolveOptions, *, mach
     """Run the matrix, print its tables and write the JSON.."""
     columns, skipped = variants(asked.learned, asked.store)
     print("\n".join(skipped), flush=True)
-    # Here the variants bring the learned parts.
-    solve: Solve = load_solver(PLAIN if asked.solver == SOLVER else asked.solver)
+    solve: Solve = load_solver(asked.solver)
     for column in columns:
         warm_up(lambda peaks, chosen, learned=column.learned: solve(peaks, chosen, learned=learned), options)
     sets = matrix_sets(asked)

@@ -22,7 +22,7 @@ from benchmarks.indexing.variants import parts_of
 
 Solve = Callable[[PeakList, SolveOptions], SolveResult]
 
-SOLVER, PLAIN = "benchmarks.indexing.run:shipped", "app.indexing.solve:solve"
+SHIPPED, PLAIN = "benchmarks.indexing.run:shipped", "app.indexing.solve:solve"
 """The solver with the learned parts that are shipped, and without."""
 MODEL_STORE = Path(__file__).resolve().parents[2] / "model_store"
 _WARM_UP_S = 60.0
@@ -30,7 +30,7 @@ _WARM_UP_S = 60.0
 _WARM_UP_CELL = (5.12, 6.37, 7.45, 95.3, 102.1, 98.4)
 
 
-def load_solver(name: str = SOLVER) -> Solve:
+def load_solver(name: str) -> Solve:
     """Return the function that `package.module:function` names."""
     module, _, function = name.partition(":")
     return getattr(importlib.import_module(module), function)
@@ -79,7 +79,7 @@ def solve_case(case: Case, solve: Solve, options: SolveOptions, *, rule: str = "
 
 
 def solve_all(
-    cases: Sequence[Case], options: SolveOptions, *, rule: str = "ours", jobs: int = 1, solver: str = SOLVER
+    cases: Sequence[Case], options: SolveOptions, *, rule: str = "ours", jobs: int = 1, solver: str
 ) -> Iterator[Outcome]:
     """Yield the outcomes in the order of the cases; with several jobs the times are those of a shared machine."""
     if jobs == 1:
