@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -20,15 +20,15 @@ DATA = Path("runs/indexing/data")
 _AUGMENT = 103
 COUNTED = ("oP", "oC", "mC", "mP")
 """Lattices with more free terms than an orthogonal relative, and structures enough to count."""
-_DB = typer.Option(help="amcsd_cif1.db, from the PyPI package larixite (see docs/training-indexing.md).")
-_RESERVED = typer.Option(help="Text file of amcsd ids, one a line, that no case may come from.")
+DB = typer.Option(help="amcsd_cif1.db, from the PyPI package larixite (see docs/training-indexing.md).")
+RESERVED = typer.Option(help="Text file of amcsd ids, one a line, that nothing may come from.")
 _TAKEN = typer.Option(help="Case files whose structures and near-duplicates are left out. May be repeated.")
 
 
 def cases_command(
-    db: Annotated[Path, _DB],
+    db: Annotated[Path, DB],
     out: Annotated[Path, typer.Option(help="The JSON file to write.")],
-    reserved: Annotated[Path | None, _RESERVED] = None,
+    reserved: Annotated[Path | None, RESERVED] = None,
     without: Annotated[list[Path] | None, _TAKEN] = None,
     per_lattice: Annotated[int, typer.Option(help="Cases for each Bravais lattice.")] = 20,
     n_lines: Annotated[int, typer.Option(min=6, help="Lines of each case, from the lowest angle.")] = 20,
@@ -39,8 +39,7 @@ def cases_command(
     from training.indexing.data.structures import CaseOptions, make_cases
 
     options = CaseOptions(per_lattice=per_lattice, seed=seed, lines=LineOptions(n_lines=n_lines))
-    taken = [case for path in without or [] for case in json.loads(path.read_text())]
-    cases = make_cases(db, options, reserved=read_ids(reserved), taken=taken)
+    cases = make_cases(db, options, reserved=read_ids(reserved), taken=_read_cases(without or []))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(cases, indent=0) + "\n")
     counts = Counter(case["bravais"] for case in cases)
@@ -48,12 +47,10 @@ def cases_command(
 
 
 def data_command(
-    db: Annotated[Path, typer.Option(help="amcsd_cif1.db, from the PyPI package larixite.")],
+    db: Annotated[Path, DB],
     out: Annotated[Path, typer.Option(help="Folder of the set; one that was begun goes on.")] = DATA,
-    reserved: Annotated[Path | None, typer.Option(help="AMCSD's numbers that must not be in it, one a line.")] = None,
-    without: Annotated[
-        list[Path] | None, typer.Option(help="Cases of evaluation that none may resemble. Repeatable.")
-    ] = None,
+    reserved: Annotated[Path | None, RESERVED] = None,
+    without: Annotated[list[Path] | None, _TAKEN] = None,
     per_lattice: Annotated[int, typer.Option(min=1, help="Synthetic crystals of each Bravais lattice.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
     part: Annotated[int, typer.Option(min=1, help="Crystals in one part, the unit of work.")] = 250,
@@ -76,8 +73,8 @@ def data_command(
 
 def case_cells(paths: Sequence[Path]) -> Float[np.ndarray, "case 6"]:
     """Read the reduced cells of case files."""
-    cases = [case for path in paths for case in json.loads(path.read_text())]
-    return np.array([case.get("niggli") or case["niggli_cell"] for case in cases], dtype=float).reshape(-1, 6)
+    found = _read_cases(paths)
+    return np.array([case.get("niggli") or case["niggli_cell"] for case in found], dtype=float).reshape(-1, 6)
 
 
 def augment_command(
@@ -112,8 +109,8 @@ def augment_command(
 
 
 def special_metrics_command(
-    db: Annotated[Path, typer.Option(help="amcsd_cif1.db, from the PyPI package larixite.")],
-    reserved: Annotated[Path | None, typer.Option(help="Text file of amcsd ids, one a line, to leave out.")] = None,
+    db: Annotated[Path, DB],
+    reserved: Annotated[Path | None, RESERVED] = None,
     lattice: Annotated[list[str] | None, typer.Option("--lattice", help="Bravais symbol; may be repeated.")] = None,
 ) -> None:
     """Count the lattices that have the metric of a more symmetric relative, a prior of the solver."""
@@ -125,6 +122,10 @@ def special_metrics_command(
         kinds = counted(cells.get(bravais, []), bravais).items()
         for kind, count in sorted(kinds, key=lambda item: (item[0].relative, item[0].volume_ratio)):
             typer.echo(f"    {kind.relative} with {kind.volume_ratio:.3f} times the volume: {count}")
+
+
+def _read_cases(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    return [case for path in paths for case in json.loads(path.read_text())]
 
 
 def read_ids(path: Path | None) -> frozenset[int]:

@@ -24,6 +24,7 @@ from app.indexing.search_order import Doubt, Step
 from app.indexing.solve import compile_all
 from app.model_registry.manifest import Feature, Manifest, ModelDraft, TensorSpec, Training
 from app.model_registry.store import ModelStore
+from training.indexing.data.commands import RESERVED
 from training.indexing.data.pattern_set import read_patterns
 from training.indexing.odds.card import card
 from training.indexing.odds.data import cached_synthetic, frequencies, joined, made
@@ -46,7 +47,6 @@ RunOption = Annotated[Path, typer.Option(help="Folder of the run.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of all chance.")]
 _DB = typer.Option(help="amcsd_cif1.db, from the PyPI package larixite; without it, random molecular crystals alone.")
 _STORE = typer.Option(help="Store whose mixtures take part; none without.")
-_RESERVED = typer.Option(help="Text file of amcsd ids, one a line, that no pattern may come from.")
 
 
 def odds_train_command(
@@ -112,7 +112,7 @@ def odds_steps_command(
 
 def odds_doubt_command(
     db: Annotated[Path | None, _DB] = None,
-    reserved: Annotated[Path | None, _RESERVED] = None,
+    reserved: Annotated[Path | None, RESERVED] = None,
     data: DataOption = DATA,
     run: RunOption = RUN,
     store: Annotated[Path | None, _STORE] = None,

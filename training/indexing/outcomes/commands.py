@@ -11,7 +11,7 @@ import typer
 
 from app.errors import AppError
 from app.indexing.solve import compile_all
-from training.indexing.data.commands import read_ids
+from training.indexing.data.commands import DB, RESERVED, read_ids
 from training.indexing.outcomes.answers import (
     Outcome,
     Solver,
@@ -31,8 +31,6 @@ from training.indexing.outcomes.sources import (
 
 RUN: Final = Path("runs/indexing/outcomes")
 REPORT_EVERY: Final = 20
-_DB = typer.Option(help="amcsd_cif1.db, from the PyPI package larixite (see docs/training-indexing.md).")
-_RESERVED = typer.Option(help="Text file of amcsd ids, one a line, that no pattern may come from.")
 _OUT = typer.Option(help="Folder that the answers are appended to; what it holds is not solved again.")
 _STORE = typer.Option(help="Model store whose learned parts take part, as in the service; none without.")
 _CASES = typer.Option(help="Solve the cases of these files instead. May be repeated.")
@@ -40,8 +38,8 @@ _CASES = typer.Option(help="Solve the cases of these files instead. May be repea
 
 def outcomes_command(
     out: Annotated[Path, _OUT] = RUN / "drawn",
-    db: Annotated[Path | None, _DB] = None,
-    reserved: Annotated[Path | None, _RESERVED] = None,
+    db: Annotated[Path | None, DB] = None,
+    reserved: Annotated[Path | None, RESERVED] = None,
     count: Annotated[int, typer.Option(min=1, help="Patterns to draw.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the patterns.")] = 1,
     cases: Annotated[list[Path] | None, _CASES] = None,
